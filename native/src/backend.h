@@ -1,0 +1,109 @@
+// What a kind of device (cpu, sim, cuda) provides to the rest of the library.
+//
+// abi.cc and the families know devices only through these interfaces. The CPU backend is in
+// src/cpu. The GPU backend is in src/cuda and is compiled twice: against cudart into libtarpon.so,
+// and by g++ against the simulated runtime of kernels-cu/sim into libtarpon-sim.so, a plug-in for
+// tests that registry.cc loads from beside the library.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "status.h"
+#include "tarpon.h"
+
+namespace tarpon {
+
+class Stream {
+  public:
+    virtual ~Stream() = default;
+    virtual void synchronize() = 0;
+    // The cudaStream_t; null on the CPU and for CUDA's default stream.
+    virtual void *native_handle() const = 0;
+};
+
+// What a run of a linear plan gets. Bounds and alignment of the pointers are the caller's duty
+// (tarpon.h); m and workspace_bytes are checked by the plan.
+struct LinearArgs {
+    const void *x;  // [m, K] activation_dtype
+    void *y;        // [m, N] activation_dtype
+    int64_t m;
+    void *workspace;
+    size_t workspace_bytes;
+    const Stream *stream;  // null: the device's default stream
+};
+
+// The validated description of a linear layer and its weights in plain order (see linear.h).
+struct LinearProblem {
+    int64_t n, k;
+    int64_t group_size;  // K for per-channel scales
+    int64_t groups;      // ceil(K / group_size)
+    tarpon_weight_type weight_type;
+    tarpon_dtype activation_dtype;
+};
+
+// An immutable, packed linear layer on one device. run() is hot: it neither throws nor allocates.
+class LinearPlan {
+  public:
+    virtual ~LinearPlan() = default;
+    virtual size_t workspace_bytes(int64_t m) const = 0;
+    virtual tarpon_status run(const LinearArgs &args) const noexcept = 0;
+    virtual uint64_t weights_bytes() const = 0;
+};
+
+class Device;
+
+// One kernel variant of the linear family. Registries are ordered: the first that supports the
+// problem wins, unless the caller forces one by name.
+struct LinearVariant {
+    const char *name;   // "cpu_avx512", "sm80_mma"
+    const char *needs;  // for error messages: "AVX-512 F/BW/VL; fp32, fp16, bf16; group 128 or -1"
+    bool (*supports)(const Device &device, const LinearProblem &problem);
+    // codes uint8 [K, N] and scales binary16 [groups, N] in plain order, host memory.
+    std::unique_ptr<LinearPlan> (*create)(Device &device, const LinearProblem &problem,
+                                          const uint8_t *codes, const uint16_t *scales);
+};
+
+class Device {
+  public:
+    virtual ~Device() = default;
+    virtual void info(tarpon_device_info &out) const = 0;
+
+    // Device memory aligned to 256 bytes; throws OUT_OF_MEMORY with the size.
+    virtual void *allocate(size_t size_bytes) = 0;
+    virtual void free(void *address) noexcept = 0;
+    // Both return when the host memory may be reused or read.
+    virtual void copy_to_device(void *dst, const void *host_src, size_t bytes, Stream *stream) = 0;
+    virtual void copy_to_host(void *host_dst, const void *src, size_t bytes, Stream *stream) = 0;
+
+    virtual std::unique_ptr<Stream> create_stream() = 0;
+    virtual std::unique_ptr<Stream> wrap_stream(void *native_handle) = 0;
+
+    virtual const std::vector<LinearVariant> &linear_variants() const = 0;
+};
+
+class Backend {
+  public:
+    virtual ~Backend() = default;
+    virtual int device_count() = 0;
+    // Empty if device_count() > 0.
+    virtual std::string unavailable_reason() = 0;
+    virtual std::unique_ptr<Device> open(int ordinal, const tarpon_device_options &options) = 0;
+};
+
+// The backend of a kind; never null (an unavailable kind has a backend that says why). Thread-safe.
+Backend &backend(tarpon_device_kind kind);
+
+Backend &cpu_backend();   // src/cpu/device.cc
+Backend &cuda_backend();  // src/cuda/backend.cc, or src/cuda/absent.cc in a build without nvcc
+Backend &sim_backend();   // src/sim_plugin.cc: loads libtarpon-sim.so
+
+// The one symbol of the simulator plug-in. `build_id` must equal the host library's, since C++
+// interfaces cross the boundary.
+using SimPluginEntry = Backend *(*)(const char *build_id);
+inline constexpr const char *kSimPluginSymbol = "tarpon_sim_plugin";
+
+}  // namespace tarpon
