@@ -26,7 +26,8 @@ class Error : public std::exception {
 [[noreturn, gnu::format(printf, 2, 3)]] void fail(tarpon_status status, const char *format, ...);
 
 // For the hot paths, which do not throw: stores the thread's last error and returns `status`.
-[[gnu::format(printf, 2, 3)]] tarpon_status set_error(tarpon_status status, const char *format, ...);
+[[gnu::format(printf, 2, 3)]] tarpon_status set_error(tarpon_status status, const char *format,
+                                                      ...);
 
 const char *last_error();
 

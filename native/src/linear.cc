@@ -1,0 +1,206 @@
+// The linear family on the host: validates descriptors and weights, and calls the packers of
+// kernels-cu/w4_gemm. Cold code: it throws tarpon::Error, which abi.cc turns into a status.
+#include "linear.h"
+
+#include <vector>
+
+#include "registry.h"
+#include "types.h"
+#include "w4_gemm/pack.h"
+#include "w4_gemm/quantize.h"
+
+namespace tarpon {
+namespace {
+
+using ll = long long;
+
+// 2^40 codes are a terabyte: anything larger is a wrong size, and all products below fit int64.
+constexpr int64_t kMaxWeightElems = int64_t{1} << 40;
+
+struct Shape {
+    int64_t n, k;
+    int64_t group_size;  // K for per-channel scales
+    int64_t groups;
+};
+
+Shape checked_shape(int64_t n, int64_t k, int32_t group_size) {
+    if (n < 1 || k < 1) {
+        fail(TARPON_ERROR_INVALID_ARGUMENT,
+             "out_features is %lld and in_features is %lld; both "
+             "must be >= 1",
+             ll{n}, ll{k});
+    }
+    if (n > kMaxWeightElems / k) {
+        fail(TARPON_ERROR_INVALID_ARGUMENT,
+             "out_features %lld times in_features %lld is over the limit of 2^40 weights", ll{n},
+             ll{k});
+    }
+    if (group_size != -1 && group_size != 128) {
+        fail(TARPON_ERROR_UNSUPPORTED,
+             "group_size is %d; supported are 128 and -1 (one group over all input rows)",
+             group_size);
+    }
+    if (group_size == -1) return {n, k, k, 1};
+    return {n, k, group_size, (k + group_size - 1) / group_size};
+}
+
+void check_codes(const uint8_t *codes, const Shape &shape) {
+    int64_t count = shape.n * shape.k;
+    uint8_t all = 0;
+    for (int64_t i = 0; i < count; ++i)
+        all |= codes[i];
+    if (all <= 15) return;
+    for (int64_t i = 0; i < count; ++i) {
+        if (codes[i] > 15) {
+            fail(TARPON_ERROR_INVALID_ARGUMENT, "codes[%lld, %lld] is %d; a 4-bit code is 0..15",
+                 ll{i / shape.n}, ll{i % shape.n}, codes[i]);
+        }
+    }
+}
+
+void check_scales(const uint16_t *scales, const Shape &shape) {
+    for (int64_t i = 0; i < shape.groups * shape.n; ++i) {
+        if ((scales[i] & 0x7c00) == 0x7c00) {
+            fail(TARPON_ERROR_INVALID_ARGUMENT, "scales[%lld, %lld] is not finite (bits 0x%04x)",
+                 ll{i / shape.n}, ll{i % shape.n}, scales[i]);
+        }
+    }
+}
+
+void check_size(const char *what, size_t given, size_t expected, const char *layout,
+                const Shape &shape) {
+    if (given == expected) return;
+    fail(TARPON_ERROR_INVALID_ARGUMENT,
+         "weights->%s is %zu; %s order with in_features %lld, out_features %lld and %lld scale "
+         "group(s) takes %zu",
+         what, given, layout, ll{shape.k}, ll{shape.n}, ll{shape.groups}, expected);
+}
+
+LinearProblem checked_problem(const tarpon_linear_desc &desc, const Shape &shape) {
+    if (desc.weight_type != TARPON_WEIGHT_INT4_SYMMETRIC) {
+        fail(TARPON_ERROR_UNSUPPORTED,
+             "desc->weight_type is %d; supported is TARPON_WEIGHT_INT4_SYMMETRIC (0)",
+             desc.weight_type);
+    }
+    if (desc.activation_dtype != TARPON_F32 && desc.activation_dtype != TARPON_F16 &&
+        desc.activation_dtype != TARPON_BF16) {
+        fail(TARPON_ERROR_INVALID_ARGUMENT,
+             "desc->activation_dtype is %d (%s); it must be F32 (0), F16 (1) or BF16 (2)",
+             desc.activation_dtype, dtype_name(desc.activation_dtype));
+    }
+    return {shape.n,      shape.k,          shape.group_size,
+            shape.groups, desc.weight_type, desc.activation_dtype};
+}
+
+}  // namespace
+
+std::unique_ptr<LinearPlan> create_linear(Device &device, const tarpon_linear_desc &desc,
+                                          const tarpon_linear_weights &weights,
+                                          const char **out_variant) {
+    Shape shape = checked_shape(desc.out_features, desc.in_features, desc.group_size);
+    LinearProblem problem = checked_problem(desc, shape);
+    const LinearVariant &variant = choose_linear_variant(device, problem, desc.variant);
+    if (!weights.qweight || !weights.scales) {
+        fail(TARPON_ERROR_INVALID_ARGUMENT,
+             "weights->qweight is %p and weights->scales is %p; "
+             "neither may be NULL",
+             weights.qweight, weights.scales);
+    }
+    const size_t code_count = static_cast<size_t>(shape.n * shape.k);
+    const size_t scale_count = static_cast<size_t>(shape.groups * shape.n);
+    *out_variant = variant.name;
+    switch (weights.layout) {
+        case TARPON_LAYOUT_PLAIN: {
+            check_size("qweight_bytes", weights.qweight_bytes, code_count, "plain", shape);
+            check_size("scales_bytes", weights.scales_bytes, 2 * scale_count, "plain", shape);
+            auto codes = static_cast<const uint8_t *>(weights.qweight);
+            auto scales = static_cast<const uint16_t *>(weights.scales);
+            check_codes(codes, shape);
+            check_scales(scales, shape);
+            return variant.create(device, problem, codes, scales);
+        }
+        case TARPON_LAYOUT_MARLIN: {
+            auto size = w4_gemm::marlin_size(shape.n, shape.k, shape.groups);
+            check_size("qweight_bytes", weights.qweight_bytes, 4 * size.qweight_words, "MARLIN",
+                       shape);
+            check_size("scales_bytes", weights.scales_bytes, 2 * size.scales_elems, "MARLIN",
+                       shape);
+            std::vector<uint8_t> codes(code_count);
+            std::vector<uint16_t> scales(scale_count);
+            w4_gemm::marlin_unpack(static_cast<const int32_t *>(weights.qweight),
+                                   static_cast<const uint16_t *>(weights.scales), shape.n, shape.k,
+                                   shape.groups, codes.data(), scales.data());
+            check_scales(scales.data(), shape);
+            return variant.create(device, problem, codes.data(), scales.data());
+        }
+    }
+    fail(TARPON_ERROR_INVALID_ARGUMENT,
+         "weights->layout is %d; it must be TARPON_LAYOUT_PLAIN (0) or TARPON_LAYOUT_MARLIN (1)",
+         weights.layout);
+}
+
+void w4_quantize(const void *weight, tarpon_dtype dtype, int64_t n, int64_t k, int32_t group_size,
+                 uint8_t *out_codes, uint16_t *out_scales) {
+    Shape shape = checked_shape(n, k, group_size);
+    w4_gemm::QuantizeResult result;
+    switch (dtype) {
+        case TARPON_F32:
+            result = w4_gemm::quantize_rtn(static_cast<const float *>(weight), n, k,
+                                           shape.group_size, out_codes, out_scales);
+            break;
+        case TARPON_F16:
+            result = w4_gemm::quantize_rtn(static_cast<const half_t *>(weight), n, k,
+                                           shape.group_size, out_codes, out_scales);
+            break;
+        case TARPON_BF16:
+            result = w4_gemm::quantize_rtn(static_cast<const bf16_t *>(weight), n, k,
+                                           shape.group_size, out_codes, out_scales);
+            break;
+        default:
+            fail(TARPON_ERROR_INVALID_ARGUMENT,
+                 "weight_dtype is %d (%s); it must be F32 (0), F16 (1) or BF16 (2)", dtype,
+                 dtype_name(dtype));
+    }
+    if (result.ok()) return;
+    fail(TARPON_ERROR_INVALID_ARGUMENT, "weight[%lld, %lld] is %g, which %s", ll{result.row},
+         ll{result.column}, result.value,
+         result.scale_overflows ? "needs a scale beyond binary16 (65504); scale the layer down"
+                                : "is not finite");
+}
+
+void w4_dequantize(const uint8_t *codes, const uint16_t *scales, int64_t n, int64_t k,
+                   int32_t group_size, float *out_weight) {
+    Shape shape = checked_shape(n, k, group_size);
+    check_codes(codes, shape);
+    for (int64_t row = 0; row < k; ++row) {
+        const uint16_t *row_scales = scales + row / shape.group_size * n;
+        for (int64_t column = 0; column < n; ++column) {
+            int code = codes[row * n + column];
+            out_weight[row * n + column] =
+                static_cast<float>(code - 8) * to_float(half_t{row_scales[column]});
+        }
+    }
+}
+
+void marlin_size_bytes(int64_t n, int64_t k, int32_t group_size, size_t *out_qweight_bytes,
+                       size_t *out_scales_bytes) {
+    Shape shape = checked_shape(n, k, group_size);
+    auto size = w4_gemm::marlin_size(n, k, shape.groups);
+    *out_qweight_bytes = 4 * size.qweight_words;
+    *out_scales_bytes = 2 * size.scales_elems;
+}
+
+void marlin_pack(const uint8_t *codes, const uint16_t *scales, int64_t n, int64_t k,
+                 int32_t group_size, int32_t *out_qweight, uint16_t *out_scales_packed) {
+    Shape shape = checked_shape(n, k, group_size);
+    check_codes(codes, shape);
+    w4_gemm::marlin_pack(codes, scales, n, k, shape.groups, out_qweight, out_scales_packed);
+}
+
+void marlin_unpack(const int32_t *qweight, const uint16_t *scales_packed, int64_t n, int64_t k,
+                   int32_t group_size, uint8_t *out_codes, uint16_t *out_scales) {
+    Shape shape = checked_shape(n, k, group_size);
+    w4_gemm::marlin_unpack(qweight, scales_packed, n, k, shape.groups, out_codes, out_scales);
+}
+
+}  // namespace tarpon

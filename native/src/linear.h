@@ -1,0 +1,28 @@
+// The linear family: validation of what a caller describes, and the host-side weight formats.
+#pragma once
+
+#include <memory>
+
+#include "backend.h"
+
+namespace tarpon {
+
+// Validates desc and weights, brings the weights into plain order, and lets the chosen variant
+// pack them. *out_variant points to static storage.
+std::unique_ptr<LinearPlan> create_linear(Device &device, const tarpon_linear_desc &desc,
+                                          const tarpon_linear_weights &weights,
+                                          const char **out_variant);
+
+// The host operations of tarpon.h, with their validation.
+void w4_quantize(const void *weight, tarpon_dtype dtype, int64_t n, int64_t k, int32_t group_size,
+                 uint8_t *out_codes, uint16_t *out_scales);
+void w4_dequantize(const uint8_t *codes, const uint16_t *scales, int64_t n, int64_t k,
+                   int32_t group_size, float *out_weight);
+void marlin_size_bytes(int64_t n, int64_t k, int32_t group_size, size_t *out_qweight_bytes,
+                       size_t *out_scales_bytes);
+void marlin_pack(const uint8_t *codes, const uint16_t *scales, int64_t n, int64_t k,
+                 int32_t group_size, int32_t *out_qweight, uint16_t *out_scales_packed);
+void marlin_unpack(const int32_t *qweight, const uint16_t *scales_packed, int64_t n, int64_t k,
+                   int32_t group_size, uint8_t *out_codes, uint16_t *out_scales);
+
+}  // namespace tarpon

@@ -1,0 +1,74 @@
+// The devices of this build, by kind, and the choice of a kernel variant from an ordered table.
+#include "registry.h"
+
+namespace tarpon {
+
+Backend &backend(tarpon_device_kind kind) {
+    switch (kind) {
+        case TARPON_DEVICE_CPU:
+            return cpu_backend();
+        case TARPON_DEVICE_SIM:
+            return sim_backend();
+        case TARPON_DEVICE_CUDA:
+            return cuda_backend();
+    }
+    fail(TARPON_ERROR_INVALID_ARGUMENT,
+         "device kind is %d; it must be TARPON_DEVICE_CPU (0), _SIM (1) or _CUDA (2)", kind);
+}
+
+const char *device_kind_name(tarpon_device_kind kind) {
+    switch (kind) {
+        case TARPON_DEVICE_CPU:
+            return "cpu";
+        case TARPON_DEVICE_SIM:
+            return "sim";
+        case TARPON_DEVICE_CUDA:
+            return "cuda";
+    }
+    return "unknown";
+}
+
+const LinearVariant &choose_linear_variant(const Device &device, const LinearProblem &problem,
+                                           const char *forced_name) {
+    std::string offered;
+    bool known = false;
+    for (const LinearVariant &variant : device.linear_variants()) {
+        offered += std::string("\n  ") + variant.name + ": " + variant.needs;
+        if (forced_name && std::string(forced_name) != variant.name) continue;
+        known = true;
+        if (variant.supports(device, problem)) return variant;
+    }
+    tarpon_device_info info{};
+    info.struct_size = sizeof info;
+    device.info(info);
+    if (forced_name && !known) {
+        fail(TARPON_ERROR_INVALID_ARGUMENT,
+             "linear: variant \"%s\" does not exist on device %s:%d; there are:%s", forced_name,
+             device_kind_name(info.kind), info.ordinal, offered.c_str());
+    }
+    fail(TARPON_ERROR_UNSUPPORTED,
+         "linear: no kernel%s%s serves weight_type %d, activation_dtype %s, in_features %lld, "
+         "out_features %lld, group_size %lld on device %s:%d (%s); there are:%s",
+         forced_name ? " variant " : "", forced_name ? forced_name : "", problem.weight_type,
+         dtype_name(problem.activation_dtype), static_cast<long long>(problem.k),
+         static_cast<long long>(problem.n), static_cast<long long>(problem.group_size),
+         device_kind_name(info.kind), info.ordinal, info.isa, offered.c_str());
+}
+
+const char *dtype_name(tarpon_dtype dtype) {
+    switch (dtype) {
+        case TARPON_F32:
+            return "F32";
+        case TARPON_F16:
+            return "F16";
+        case TARPON_BF16:
+            return "BF16";
+        case TARPON_U8:
+            return "U8";
+        case TARPON_I32:
+            return "I32";
+    }
+    return "of no known dtype";
+}
+
+}  // namespace tarpon
