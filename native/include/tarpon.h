@@ -222,7 +222,9 @@ TARPON_API tarpon_status tarpon_copy_to_host(tarpon_device *device, void *host_d
  *
  * MARLIN order, the format of IST-DASLab's packer: qweight int32 [Kp/16, 2*Np], scales binary16
  * [G, Np], with Kp and Np the next multiples of 16 and 64; padding weights are zero (code 8),
- * padding scales are zero. For the sizes that the original packer takes the bits are the same.
+ * padding scales are zero. Scales are permuted for the kernel's fragments: each 64 columns by an 8x8
+ * transpose, but with one group over K (group_size -1, or K <= group_size) each 32 columns in the
+ * per-channel order. For the sizes that the original packer takes the bits are the same.
  * Source: Frantar et al., "MARLIN: Mixed-Precision Auto-Regressive Parallel Inference on Large
  * Language Models", section 3; see kernels-cu/w4_gemm/README.md for the drawing.
  *
