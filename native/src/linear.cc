@@ -45,17 +45,10 @@ Shape checked_shape(int64_t n, int64_t k, int32_t group_size) {
 }
 
 void check_codes(const uint8_t *codes, const Shape &shape) {
-    int64_t count = shape.n * shape.k;
-    uint8_t all = 0;
-    for (int64_t i = 0; i < count; ++i)
-        all |= codes[i];
-    if (all <= 15) return;
-    for (int64_t i = 0; i < count; ++i) {
-        if (codes[i] > 15) {
-            fail(TARPON_ERROR_INVALID_ARGUMENT, "codes[%lld, %lld] is %d; a 4-bit code is 0..15",
-                 ll{i / shape.n}, ll{i % shape.n}, codes[i]);
-        }
-    }
+    int64_t i = w4_gemm::find_invalid_code(codes, shape.n * shape.k);
+    if (i < 0) return;
+    fail(TARPON_ERROR_INVALID_ARGUMENT, "codes[%lld, %lld] is %d; a 4-bit code is 0..15",
+         ll{i / shape.n}, ll{i % shape.n}, codes[i]);
 }
 
 void check_scales(const uint16_t *scales, const Shape &shape) {
@@ -74,6 +67,20 @@ void check_size(const char *what, size_t given, size_t expected, const char *lay
          "weights->%s is %zu; %s order with in_features %lld, out_features %lld and %lld scale "
          "group(s) takes %zu",
          what, given, layout, ll{shape.k}, ll{shape.n}, ll{shape.groups}, expected);
+}
+
+w4_gemm::WeightDtype checked_weight_dtype(tarpon_dtype dtype) {
+    switch (dtype) {
+        case TARPON_F32:
+            return w4_gemm::WeightDtype::kF32;
+        case TARPON_F16:
+            return w4_gemm::WeightDtype::kF16;
+        case TARPON_BF16:
+            return w4_gemm::WeightDtype::kBF16;
+    }
+    fail(TARPON_ERROR_INVALID_ARGUMENT,
+         "weight_dtype is %d (%s); it must be F32 (0), F16 (1) or BF16 (2)", dtype,
+         dtype_name(dtype));
 }
 
 LinearProblem checked_problem(const tarpon_linear_desc &desc, const Shape &shape) {
@@ -142,30 +149,14 @@ std::unique_ptr<LinearPlan> create_linear(Device &device, const tarpon_linear_de
 void w4_quantize(const void *weight, tarpon_dtype dtype, int64_t n, int64_t k, int32_t group_size,
                  uint8_t *out_codes, uint16_t *out_scales) {
     Shape shape = checked_shape(n, k, group_size);
-    w4_gemm::QuantizeResult result;
-    switch (dtype) {
-        case TARPON_F32:
-            result = w4_gemm::quantize_rtn(static_cast<const float *>(weight), n, k,
-                                           shape.group_size, out_codes, out_scales);
-            break;
-        case TARPON_F16:
-            result = w4_gemm::quantize_rtn(static_cast<const half_t *>(weight), n, k,
-                                           shape.group_size, out_codes, out_scales);
-            break;
-        case TARPON_BF16:
-            result = w4_gemm::quantize_rtn(static_cast<const bf16_t *>(weight), n, k,
-                                           shape.group_size, out_codes, out_scales);
-            break;
-        default:
-            fail(TARPON_ERROR_INVALID_ARGUMENT,
-                 "weight_dtype is %d (%s); it must be F32 (0), F16 (1) or BF16 (2)", dtype,
-                 dtype_name(dtype));
-    }
-    if (result.ok()) return;
-    fail(TARPON_ERROR_INVALID_ARGUMENT, "weight[%lld, %lld] is %g, which %s", ll{result.row},
-         ll{result.column}, result.value,
-         result.scale_overflows ? "needs a scale beyond binary16 (65504); scale the layer down"
-                                : "is not finite");
+    auto result = w4_gemm::quantize_rtn(weight, checked_weight_dtype(dtype), n, k, shape.group_size,
+                                        out_codes, out_scales);
+    if (result.fault == w4_gemm::QuantizeFault::kNone) return;
+    fail(TARPON_ERROR_INVALID_ARGUMENT, "weight[%lld, %lld] is %g, which %s", ll{result.n},
+         ll{result.k}, static_cast<double>(result.value),
+         result.fault == w4_gemm::QuantizeFault::kScaleOverflow
+             ? "needs a scale beyond binary16's 65504; scale the layer down"
+             : "is not finite");
 }
 
 void w4_dequantize(const uint8_t *codes, const uint16_t *scales, int64_t n, int64_t k,
