@@ -1,0 +1,240 @@
+// The AVX-512 kernel, shared by linear_avx512.cc and linear_avx512_bf16.cc, which compile it with
+// their own instruction sets. Everything here is in an anonymous namespace, so that each has its
+// own copy; see linear_kernel.h for the layout and why.
+//
+// A tile of kRows rows by kVectors vectors keeps its sums in registers for a step of 128 inputs,
+// then adds them, times the scales, to the totals. The weights are multiplied as the integers
+// code - 8, which every format here holds exactly: the scale is applied once, in binary32, so that
+// the only roundings are those of the binary32 sums.
+//
+// The unpacking (one shift and one vpermw for 32 weights) is repeated for every tile of rows. It
+// costs nothing from 3 rows up: Zen 4 permutes and shifts on ports that the products leave idle,
+// and 4-bit weights are read from L2 with a quarter of the traffic of unpacked ones.
+#pragma once
+
+#include <immintrin.h>
+
+#include "cpu/linear_kernel.h"
+
+namespace tarpon::cpu {
+namespace {
+
+// ---- Activations ------------------------------------------------------------------------------
+
+struct F32 {
+    static constexpr int kBytes = 4;
+    static __m512 load(const void *x, int64_t i, __mmask16 mask) {
+        return _mm512_maskz_loadu_ps(mask, static_cast<const float *>(x) + i);
+    }
+    static void store(void *y, int64_t i, __mmask16 mask, __m512 v) {
+        _mm512_mask_storeu_ps(static_cast<float *>(y) + i, mask, v);
+    }
+};
+
+struct F16 {
+    static constexpr int kBytes = 2;
+    static __m512 load(const void *x, int64_t i, __mmask16 mask) {
+        return _mm512_cvtph_ps(
+            _mm256_maskz_loadu_epi16(mask, static_cast<const uint16_t *>(x) + i));
+    }
+    static void store(void *y, int64_t i, __mmask16 mask, __m512 v) {
+        _mm256_mask_storeu_epi16(static_cast<uint16_t *>(y) + i, mask,
+                                 _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+    }
+};
+
+struct Bf16 {
+    static constexpr int kBytes = 2;
+    static __m512 load(const void *x, int64_t i, __mmask16 mask) {
+        const __m256i half = _mm256_maskz_loadu_epi16(mask, static_cast<const uint16_t *>(x) + i);
+        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+    }
+    // In integers and not by vcvtneps2bf16, which flushes subnormals: equal on every processor.
+    static void store(void *y, int64_t i, __mmask16 mask, __m512 v) {
+        const __m512i bits = _mm512_castps_si512(v);
+        const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+        const __m512i rounded =
+            _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+        const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+        const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+        const __m512i result = _mm512_mask_mov_epi32(rounded, nan, quiet);
+        _mm256_mask_storeu_epi16(static_cast<uint16_t *>(y) + i, mask,
+                                 _mm512_cvtepi32_epi16(_mm512_srli_epi32(result, 16)));
+    }
+};
+
+// The first `count` of 16 lanes.
+inline __mmask16 lane_mask(int64_t count) {
+    if (count >= 16) return 0xffff;
+    return count <= 0 ? 0 : static_cast<__mmask16>((1u << count) - 1);
+}
+
+// ---- Arithmetics: how a pair of weights meets a pair of activations ---------------------------
+
+// Any AVX-512: two binary32 FMAs a pair. A bfloat16 is the upper half of a binary32.
+template <class T>
+struct FmaArithmetic {
+    using Elem = T;
+    static constexpr int kWords = 2;
+    struct Weights {
+        __m512 even, odd;
+    };
+    static Weights weights(__m512i pairs) {
+        return {_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)),
+                _mm512_castsi512_ps(
+                    _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000))))};
+    }
+    static __m512 multiply_add(const Weights &w, const uint32_t *a, __m512 sum) {
+        const auto *values = reinterpret_cast<const float *>(a);
+        sum = _mm512_fmadd_ps(w.even, _mm512_set1_ps(values[0]), sum);
+        return _mm512_fmadd_ps(w.odd, _mm512_set1_ps(values[1]), sum);
+    }
+    // Packs the 16 pairs from input 2 * pair on.
+    static void pack(const void *x, int64_t i, int64_t k, uint32_t out[2 * 16]) {
+        _mm512_storeu_ps(out, T::load(x, i, lane_mask(k - i)));
+        _mm512_storeu_ps(out + 16, T::load(x, i + 16, lane_mask(k - i - 16)));
+    }
+};
+
+// ---- The tile ---------------------------------------------------------------------------------
+
+// Entry c and entry c + 16: bfloat16(c - 8). vpermw looks at 5 bits of each 16-bit lane; the fifth
+// belongs to the next code, and with both halves equal it needs no mask.
+inline __m512i code_table() {
+    alignas(64) static constexpr uint16_t kTable[32] = {
+        0xc100, 0xc0e0, 0xc0c0, 0xc0a0, 0xc080, 0xc040, 0xc000, 0xbf80, 0x0000, 0x3f80, 0x4000,
+        0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0, 0xc100, 0xc0e0, 0xc0c0, 0xc0a0, 0xc080, 0xc040,
+        0xc000, 0xbf80, 0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0};
+    return _mm512_load_si512(kTable);
+}
+
+template <class Arithmetic, int kRows, int kVectors>
+void multiply_tile(const TileArgs &t) {
+    // Products have a latency of 4 to 6 cycles and start one a cycle: that many independent sums.
+    constexpr int kChains = kRows * kVectors >= 6 ? 1 : kRows * kVectors >= 3 ? 2 : 4;
+    const __m512i table = code_table();
+    const uint8_t *codes = t.codes;
+    const uint32_t *a = t.activations;
+    __m512 total[kRows][kVectors];
+    for (int r = 0; r < kRows; ++r) {
+        for (int v = 0; v < kVectors; ++v)
+            total[r][v] = _mm512_setzero_ps();
+    }
+    int64_t step = 0;
+    for (int64_t first = 0; first < t.units; first += kStepUnits, ++step) {
+        const int64_t last = first + kStepUnits < t.units ? first + kStepUnits : t.units;
+        __m512 sum[kChains][kRows][kVectors];
+#pragma GCC unroll 4
+        for (int c = 0; c < kChains; ++c) {
+#pragma GCC unroll 8
+            for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+                for (int v = 0; v < kVectors; ++v)
+                    sum[c][r][v] = _mm512_setzero_ps();
+            }
+        }
+        for (int64_t u = first; u < last; ++u) {
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; ++j) {
+                typename Arithmetic::Weights w[kVectors];
+#pragma GCC unroll 4
+                for (int v = 0; v < kVectors; ++v) {
+                    const __m512i packed = _mm512_load_si512(codes + v * kUnitBytes);
+                    const __m512i index = _mm512_srli_epi16(packed, static_cast<unsigned>(4 * j));
+                    w[v] = Arithmetic::weights(_mm512_permutexvar_epi16(index, table));
+                }
+#pragma GCC unroll 8
+                for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+                    for (int v = 0; v < kVectors; ++v) {
+                        __m512 &s = sum[j % kChains][r][v];
+                        s = Arithmetic::multiply_add(w[v], a + r * Arithmetic::kWords, s);
+                    }
+                }
+                a += kRows * Arithmetic::kWords;
+            }
+            codes += kVectors * kUnitBytes;
+        }
+        const uint16_t *scales = t.scales + step / t.steps_per_group * kVectors * kLanes;
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) {
+            const __m512 scale = _mm512_cvtph_ps(
+                _mm256_loadu_si256(reinterpret_cast<const __m256i *>(scales + v * kLanes)));
+#pragma GCC unroll 8
+            for (int r = 0; r < kRows; ++r) {
+                __m512 s = sum[0][r][v];
+#pragma GCC unroll 4
+                for (int c = 1; c < kChains; ++c)
+                    s = _mm512_add_ps(s, sum[c][r][v]);
+                total[r][v] = _mm512_fmadd_ps(s, scale, total[r][v]);
+            }
+        }
+    }
+    for (int r = 0; r < kRows; ++r) {
+        for (int v = 0; v < kVectors; ++v) {
+            Arithmetic::Elem::store(t.y, r * t.y_stride_elems + v * kLanes,
+                                    lane_mask(t.columns - v * kLanes), total[r][v]);
+        }
+    }
+}
+
+// ---- Dispatch on the shape of the tile, and packing -------------------------------------------
+
+// 6 x 4 sums, 4 weights and an activation fit 32 registers.
+constexpr int kTileRows = 6;
+
+template <class Arithmetic, int kVectors>
+void run_rows(const TileArgs &t) {
+    switch (t.rows) {
+        case 1:
+            return multiply_tile<Arithmetic, 1, kVectors>(t);
+        case 2:
+            return multiply_tile<Arithmetic, 2, kVectors>(t);
+        case 3:
+            return multiply_tile<Arithmetic, 3, kVectors>(t);
+        case 4:
+            return multiply_tile<Arithmetic, 4, kVectors>(t);
+        case 5:
+            return multiply_tile<Arithmetic, 5, kVectors>(t);
+        default:
+            return multiply_tile<Arithmetic, kTileRows, kVectors>(t);
+    }
+}
+
+template <class Arithmetic>
+void run_tile(const TileArgs &t) {
+    switch (t.vectors) {
+        case 1:
+            return run_rows<Arithmetic, 1>(t);
+        case 2:
+            return run_rows<Arithmetic, 2>(t);
+        default:
+            return run_rows<Arithmetic, kMaxPanelVectors>(t);
+    }
+}
+
+template <class Arithmetic>
+void pack_tile(const void *x, int64_t k, int64_t units, int rows, uint32_t *packed) {
+    constexpr int kWords = Arithmetic::kWords;
+    const int64_t pairs = units * kUnitRows / 2;
+    for (int r = 0; r < rows; ++r) {
+        const auto *row = static_cast<const char *>(x) + r * k * Arithmetic::Elem::kBytes;
+        for (int64_t pair = 0; pair < pairs; pair += 16) {
+            alignas(64) uint32_t words[16 * kWords];
+            Arithmetic::pack(row, 2 * pair, k, words);
+            const int64_t count = pairs - pair < 16 ? pairs - pair : 16;
+            uint32_t *out = packed + (pair * rows + r) * kWords;
+            for (int64_t p = 0; p < count; ++p, out += rows * kWords) {
+                for (int w = 0; w < kWords; ++w)
+                    out[w] = words[p * kWords + w];
+            }
+        }
+    }
+}
+
+template <class Arithmetic>
+constexpr LinearKernel kLinearKernel = {pack_tile<Arithmetic>, run_tile<Arithmetic>,
+                                        Arithmetic::kWords, kTileRows};
+
+}  // namespace
+}  // namespace tarpon::cpu
