@@ -1,0 +1,10 @@
+package dev.tarpon.quant.format;
+
+/** An ONNX file is malformed, or holds something that this reader does not know. */
+public final class OnnxException extends FormatException {
+    private static final long serialVersionUID = 1L;
+
+    OnnxException(String source, String detail) {
+        super(source, detail);
+    }
+}
