@@ -1,0 +1,168 @@
+package dev.tarpon.quant.format;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assertions.fail;
+
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.HexFormat;
+import java.util.Random;
+
+/**
+ * Damaged files: each must either read as a consistent file (some damage is harmless, such as a
+ * changed letter in a name) or be refused with a FormatException. Anything else, a runaway
+ * allocation included, fails and prints the seed and the file.
+ */
+class MutationTest {
+    private static final int MUTATIONS = 2000;
+    private static final String[] LITERALS = {
+        "-1",
+        "0",
+        "1e9",
+        "18446744073709551615",
+        "9223372036854775807",
+        "null",
+        "[]",
+        "{}",
+        "\"\"",
+        "\"F16\"",
+        "\"data_offsets\"",
+        ",",
+        ":",
+        "}",
+        "]",
+        "\\u0000",
+        "[[[[[[[[["
+    };
+
+    @TempDir Path folder;
+
+    @Test
+    void test_safetensors_mutations_are_read_or_refused() throws IOException {
+        byte[] original = safetensors();
+        int refused = 0;
+        for (int seed = 0; seed < MUTATIONS; seed++) {
+            byte[] mutated = mutate(original, new Random(seed));
+            Path path = Files.write(folder.resolve("mutated.safetensors"), mutated);
+            try (SafetensorsFile file = SafetensorsFile.open(path)) {
+                long bytes = file.tensors().stream().mapToLong(MutationTest::readAll).sum();
+                assertTrue(bytes <= mutated.length, "seed " + seed);
+            } catch (SafetensorsException expected) {
+                refused++;
+            } catch (RuntimeException | Error unexpected) {
+                fail("seed " + seed + ": " + HexFormat.of().formatHex(mutated), unexpected);
+            }
+        }
+        // Most damage must be noticed: only data and names may change without a trace.
+        assertTrue(refused > MUTATIONS / 2, refused + " of " + MUTATIONS + " refused");
+    }
+
+    @Test
+    void test_safetensors_truncations_are_refused() throws IOException {
+        byte[] original = safetensors();
+        for (int length = 0; length < original.length; length++) {
+            Path path =
+                    Files.write(
+                            folder.resolve("truncated.safetensors"),
+                            Arrays.copyOf(original, length));
+            try (SafetensorsFile file = SafetensorsFile.open(path)) {
+                fail("cut to %d of %d bytes: %s".formatted(length, original.length, file));
+            } catch (SafetensorsException expected) {
+                assertTrue(expected.getMessage().contains("truncated.safetensors"));
+            }
+        }
+    }
+
+    @Test
+    void test_onnx_mutations_are_read_or_refused() throws IOException {
+        byte[] original = OnnxBytes.twoLayerModel();
+        int refused = 0;
+        for (int seed = 0; seed < MUTATIONS; seed++) {
+            byte[] mutated = mutate(original, new Random(seed));
+            Path path = Files.write(folder.resolve("mutated.onnx"), mutated);
+            try (OnnxFile file = OnnxFile.open(path)) {
+                file.initializers().forEach(MutationTest::readAll);
+                OnnxLinears.find(file);
+            } catch (OnnxException expected) {
+                refused++;
+            } catch (RuntimeException | Error unexpected) {
+                fail("seed " + seed + ": " + HexFormat.of().formatHex(mutated), unexpected);
+            }
+        }
+        assertTrue(refused > MUTATIONS / 4, refused + " of " + MUTATIONS + " refused");
+    }
+
+    private static long readAll(HostTensor tensor) {
+        assertEquals(
+                tensor.elements() * tensor.type().bytes(), tensor.data().byteSize(), tensor.name());
+        tensor.data().toArray(ValueLayout.JAVA_BYTE);
+        return tensor.data().byteSize();
+    }
+
+    private byte[] safetensors() throws IOException {
+        Path path = folder.resolve("original.safetensors");
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment codes = arena.allocate(12);
+            new SafetensorsWriter()
+                    .add(HostTensor.ofFloats(arena, "layer.0.weight", new float[6], 2, 3))
+                    .add(new HostTensor("codes", ElementType.U8, new long[] {3, 4}, codes))
+                    .add(HostTensor.ofFloats(arena, "bias", new float[] {1, 2, 3}, 3))
+                    .metadata("format", "pt")
+                    .write(path);
+        }
+        return Files.readAllBytes(path);
+    }
+
+    /**
+     * One to three of: flip a bit, set a byte, cut, repeat a piece, put a literal, set a length.
+     */
+    private static byte[] mutate(byte[] original, Random random) {
+        byte[] bytes = original.clone();
+        for (int times = 1 + random.nextInt(3); times > 0; times--) {
+            if (bytes.length < 2) {
+                return bytes;
+            }
+            int at = random.nextInt(bytes.length);
+            switch (random.nextInt(6)) {
+                case 0 -> bytes[at] ^= (byte) (1 << random.nextInt(8));
+                case 1 -> bytes[at] = (byte) random.nextInt(256);
+                case 2 -> bytes = Arrays.copyOf(bytes, at);
+                case 3 -> {
+                    int from = random.nextInt(bytes.length);
+                    int to = from + random.nextInt(bytes.length - from);
+                    bytes = insert(bytes, at, Arrays.copyOfRange(bytes, from, to));
+                }
+                case 4 -> {
+                    String literal = LITERALS[random.nextInt(LITERALS.length)];
+                    bytes = insert(bytes, at, literal.getBytes(StandardCharsets.US_ASCII));
+                }
+                default -> {
+                    if (bytes.length >= 8) {
+                        long length = random.nextLong() >> random.nextInt(64);
+                        ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN).putLong(0, length);
+                    }
+                }
+            }
+        }
+        return bytes;
+    }
+
+    private static byte[] insert(byte[] bytes, int at, byte[] piece) {
+        byte[] result = Arrays.copyOf(bytes, bytes.length + piece.length);
+        System.arraycopy(piece, 0, result, at, piece.length);
+        System.arraycopy(bytes, at, result, at + piece.length, bytes.length - at);
+        return result;
+    }
+}
