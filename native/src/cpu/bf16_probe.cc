@@ -18,10 +18,11 @@ uint64_t time_bf16_dot() {
     const __m512i zero = _mm512_setzero_si512();
     const uint64_t start = __rdtsc();
     for (int i = 0; i < kIterations; ++i) {
-        for (__m512 &a : acc)
-            a = _mm512_dpbf16_ps(a, (__m512bh)zero, (__m512bh)zero);
-        for (__m512 &a : acc)
-            __asm__ volatile("" : "+v"(a));
+#pragma GCC unroll 12
+        for (int c = 0; c < kChains; ++c) {
+            acc[c] = _mm512_dpbf16_ps(acc[c], (__m512bh)zero, (__m512bh)zero);
+            __asm__ volatile("" : "+v"(acc[c]));
+        }
     }
     return __rdtsc() - start;
 }
@@ -31,10 +32,11 @@ uint64_t time_two_fma() {
     const __m512 zero = _mm512_setzero_ps();
     const uint64_t start = __rdtsc();
     for (int i = 0; i < 2 * kIterations; ++i) {
-        for (__m512 &a : acc)
-            a = _mm512_fmadd_ps(zero, zero, a);
-        for (__m512 &a : acc)
-            __asm__ volatile("" : "+v"(a));
+#pragma GCC unroll 12
+        for (int c = 0; c < kChains; ++c) {
+            acc[c] = _mm512_fmadd_ps(zero, zero, acc[c]);
+            __asm__ volatile("" : "+v"(acc[c]));
+        }
     }
     return __rdtsc() - start;
 }

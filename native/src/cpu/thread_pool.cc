@@ -17,14 +17,19 @@ namespace {
 
 constexpr uint32_t kOpen = 1u << 31;
 
-// How often an idle thread looks again before it sleeps: 30-100 us, the pause instruction taking
-// 40 to 140 cycles. A decoding engine calls layer after layer at shorter intervals than that.
-constexpr int kSpins = 2500;
+// An idle thread polls before it sleeps, for 1 to 2 ms: waking a sleeper takes 50 us on bare metal
+// and up to 4 ms where a hypervisor has taken the idle processor away (measured), many times a
+// layer's whole work, and a decoding engine calls layer after layer at intervals of microseconds.
+// After the first 50 us it offers its processor to other threads between two looks.
+constexpr int kEagerSpins = 2000;
+constexpr int kSpins = 40000;
+constexpr int kSpinsPerYield = 50;
 
 // Blocks until `value` differs from `old`.
 void wait_for_change(const std::atomic<uint32_t> &value, uint32_t old, int spin_limit) noexcept {
     for (int i = 0; i < spin_limit; ++i) {
         if (value.load(std::memory_order_acquire) != old) return;
+        if (i >= kEagerSpins && i % kSpinsPerYield == 0) sched_yield();
         _mm_pause();
     }
     value.wait(old, std::memory_order_acquire);

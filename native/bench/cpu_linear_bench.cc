@@ -1,0 +1,316 @@
+// The CPU's 4-bit linear against the machine's measured roofs. Run: cpu_linear_bench --help
+//
+// Roofs and kernel are sampled in turn, round after round, so that what disturbs a shared machine
+// disturbs both: the percentages are medians of the rounds' ratios. A percentage of the roof is
+// the time that the roof would take over the time that the kernel took: of the bytes of packed
+// weights at the read bandwidth (%read), or of the multiply-adds at the peak of the instruction
+// that the kernel uses (%peak).
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "cpu/device.h"
+#include "cpu_roofs.h"
+
+namespace tarpon::bench {
+namespace {
+
+struct Shape {
+    int64_t n, k;
+};
+
+struct Options {
+    std::vector<Shape> shapes = {
+        {4096, 4096}, {4096, 11008}, {11008, 4096}, {14336, 4096}, {384, 1536}};
+    std::vector<int64_t> rows = {1, 2, 4, 8, 16, 32, 64, 128, 512};
+    tarpon_dtype dtype = TARPON_BF16;
+    std::string variant;
+    int threads = 0;
+    int rounds = 9;
+    bool hot = true, cold = true;
+    std::string json;
+};
+
+constexpr const char *kHelp =
+    "Usage: cpu_linear_bench [options]\n"
+    "  --shape NxK      one shape; may be repeated (default: five of language models)\n"
+    "  --m LIST         rows, such as 1,8,128 (default 1,2,4,8,16,32,64,128,512)\n"
+    "  --dtype T        bf16 (default), f16 or f32\n"
+    "  --variant NAME   force a kernel variant, such as cpu_avx512\n"
+    "  --threads N      0 = one for each processor (default)\n"
+    "  --rounds N       samples of every figure (default 9)\n"
+    "  --only hot|cold  weights in the caches, or from memory; default: both\n"
+    "  --json FILE      write the figures as JSON too\n";
+
+[[noreturn]] void die(const std::string &message) {
+    std::fprintf(stderr, "cpu_linear_bench: %s\n", message.c_str());
+    std::exit(2);
+}
+
+void check(tarpon_status status) {
+    if (status != TARPON_OK) die(last_error());
+}
+
+double seconds() {
+    using clock = std::chrono::steady_clock;
+    return std::chrono::duration<double>(clock::now().time_since_epoch()).count();
+}
+
+double median(std::vector<double> values) {
+    auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+    std::nth_element(values.begin(), middle, values.end());
+    return *middle;
+}
+
+// The value of a sample after 2 ms of them: time for sleeping workers to wake up.
+template <class Sample>
+double warmed_up(Sample sample) {
+    const double end = seconds() + 2e-3;
+    while (seconds() < end)
+        sample();
+    return sample();
+}
+
+// ---- The layer --------------------------------------------------------------------------------
+
+// Copies of one layer, used in turn: with enough of them every run finds its weights in memory.
+struct Layer {
+    std::vector<std::unique_ptr<LinearPlan>> copies;
+    const char *variant;
+    size_t next = 0;
+
+    Layer(Device &device, Shape shape, const Options &options) {
+        constexpr uint64_t kColdBytes = uint64_t{640} << 20;
+        const LinearProblem problem{
+            shape.n,      shape.k, 128, (shape.k + 127) / 128, TARPON_WEIGHT_INT4_SYMMETRIC,
+            options.dtype};
+        std::mt19937_64 random(1);
+        std::vector<uint8_t> codes(static_cast<size_t>(shape.n * shape.k));
+        for (uint8_t &code : codes)
+            code = static_cast<uint8_t>(random() >> 60);
+        const std::vector<uint16_t> scales(static_cast<size_t>(problem.groups * shape.n), 0x2000);
+        const LinearVariant &chosen = choose(device, problem, options.variant);
+        variant = chosen.name;
+        do {
+            copies.push_back(chosen.create(device, problem, codes.data(), scales.data()));
+        } while (options.cold && copies.size() * weights_bytes() < kColdBytes);
+    }
+
+    uint64_t weights_bytes() const { return copies[0]->weights_bytes(); }
+
+  private:
+    static const LinearVariant &choose(const Device &device, const LinearProblem &problem,
+                                       const std::string &name) {
+        for (const LinearVariant &v : device.linear_variants()) {
+            if ((name.empty() || name == v.name) && v.supports(device, problem)) return v;
+        }
+        die("no variant " + name + " for this device and dtype");
+    }
+};
+
+// ---- Measuring --------------------------------------------------------------------------------
+
+struct Figures {
+    double seconds;     // median
+    double read_share;  // median of the rounds' time at the read roof / kernel time
+    double peak_share;  // likewise at the instruction's peak
+    double gbytes_per_second, gflops;
+};
+
+Peak peak_of(const std::string &variant) {
+    if (variant == "cpu_avx512_bf16") return Peak::kDotBf16;
+    return Peak::kFmaF32;
+}
+
+class Bench {
+  public:
+    Bench(const Options &options, cpu::CpuDevice &device)
+        : options_(options), device_(device), roofs_(device.pool()) {}
+
+    void print_roofs() {
+        std::vector<double> read;
+        for (int i = 0; i < 15; ++i)
+            read.push_back(roofs_.read_sample());
+        std::printf("roofs: read %.1f GB/s", median(read) / 1e9);
+        for (int i = 0; i < kPeakCount; ++i) {
+            const Peak peak = static_cast<Peak>(i);
+            if (!peak_available(peak)) continue;
+            std::vector<double> samples;
+            for (int j = 0; j < 15; ++j)
+                samples.push_back(roofs_.peak_sample(peak));
+            std::printf(", %s %.0f GFLOP/s", peak_name(peak), median(samples) / 1e9);
+        }
+        std::printf("\n");
+    }
+
+    Figures measure(Shape shape, Layer &layer, int64_t m, bool cold) {
+        const size_t elem = options_.dtype == TARPON_F32 ? 4 : 2;
+        std::vector<unsigned char> x(static_cast<size_t>(m * shape.k) * elem);
+        std::vector<unsigned char> y(static_cast<size_t>(m * shape.n) * elem);
+        for (size_t i = elem - 1; i < x.size(); i += elem)
+            x[i] = i / elem % 2 ? 0x3f : 0xbf;
+        const size_t workspace_bytes = layer.copies[0]->workspace_bytes(m);
+        const size_t rounded = (workspace_bytes + 255) / 256 * 256;
+        const std::unique_ptr<void, decltype(&std::free)> workspace(
+            rounded ? std::aligned_alloc(256, rounded) : nullptr, &std::free);
+        auto run = [&] {
+            const LinearPlan &plan = *layer.copies[cold ? layer.next : 0];
+            layer.next = (layer.next + 1) % layer.copies.size();
+            check(plan.run({x.data(), y.data(), m, workspace.get(), workspace_bytes, nullptr}));
+        };
+        // A sample takes about 4 ms, the first run not counted.
+        run();
+        double start = seconds();
+        run();
+        const int repeats = static_cast<int>(std::clamp(4e-3 / (seconds() - start), 1.0, 2000.0));
+        const auto bytes = static_cast<double>(layer.weights_bytes());
+        const double operations = 2.0 * static_cast<double>(m * shape.n * shape.k);
+        const Peak peak = peak_of(layer.variant);
+        std::vector<double> times, read_shares, peak_shares;
+        for (int round = 0; round < options_.rounds; ++round) {
+            const double read_roof = warmed_up([&] { return roofs_.read_sample(); });
+            const double peak_roof =
+                peak_available(peak) ? warmed_up([&] { return roofs_.peak_sample(peak); }) : 0.0;
+            warmed_up([&] { return run(), 0.0; });
+            start = seconds();
+            for (int i = 0; i < repeats; ++i)
+                run();
+            const double time = (seconds() - start) / repeats;
+            times.push_back(time);
+            read_shares.push_back(bytes / read_roof / time);
+            peak_shares.push_back(peak_roof > 0.0 ? operations / peak_roof / time : 0.0);
+        }
+        const double time = median(times);
+        return {time, median(read_shares), median(peak_shares), bytes / time / 1e9,
+                operations / time / 1e9};
+    }
+
+    void run() {
+        tarpon_device_info info{};
+        info.struct_size = sizeof info;
+        device_.info(info);
+        std::printf("%s, %s, %d threads\n", info.name, info.isa, info.processor_count);
+        print_roofs();
+        std::FILE *json = nullptr;
+        if (!options_.json.empty()) {
+            json = std::fopen(options_.json.c_str(), "w");
+            if (!json) die("cannot write " + options_.json);
+            std::fprintf(json,
+                         "{\"device\": \"%s\", \"isa\": \"%s\", \"threads\": %d, "
+                         "\"results\": [",
+                         info.name, info.isa, info.processor_count);
+        }
+        bool first = true;
+        for (Shape shape : options_.shapes) {
+            Layer layer(device_, shape, options_);
+            std::printf("\nn=%lld k=%lld %s\n%5s %5s %10s %8s %9s %7s %7s\n",
+                        static_cast<long long>(shape.n), static_cast<long long>(shape.k),
+                        layer.variant, "m", "", "us", "GB/s", "GFLOP/s", "%read", "%peak");
+            for (int64_t m : options_.rows) {
+                for (bool cold : {true, false}) {
+                    if (cold ? !options_.cold : !options_.hot) continue;
+                    const Figures f = measure(shape, layer, m, cold);
+                    std::printf("%5lld %5s %10.1f %8.2f %9.1f %7.1f %7.1f\n",
+                                static_cast<long long>(m), cold ? "cold" : "hot", f.seconds * 1e6,
+                                f.gbytes_per_second, f.gflops, 100 * f.read_share,
+                                100 * f.peak_share);
+                    std::fflush(stdout);
+                    if (!json) continue;
+                    std::fprintf(json,
+                                 "%s\n{\"n\": %lld, \"k\": %lld, \"m\": %lld, \"weights\": "
+                                 "\"%s\", \"variant\": \"%s\", \"us\": %.2f, \"gbytes_per_s\": "
+                                 "%.3f, \"gflops\": %.2f, \"read_roof_share\": %.4f, "
+                                 "\"peak_roof_share\": %.4f}",
+                                 first ? "" : ",", static_cast<long long>(shape.n),
+                                 static_cast<long long>(shape.k), static_cast<long long>(m),
+                                 cold ? "cold" : "hot", layer.variant, f.seconds * 1e6,
+                                 f.gbytes_per_second, f.gflops, f.read_share, f.peak_share);
+                    first = false;
+                }
+            }
+        }
+        if (!json) return;
+        std::fprintf(json, "\n]}\n");
+        if (std::fclose(json) != 0) die("cannot write " + options_.json);
+    }
+
+  private:
+    const Options &options_;
+    cpu::CpuDevice &device_;
+    Roofs roofs_;
+};
+
+// ---- Command line -----------------------------------------------------------------------------
+
+Options parse(int argc, char **argv) {
+    Options options;
+    bool default_shapes = true;
+    for (int i = 1; i < argc; ++i) {
+        const std::string flag = argv[i];
+        if (flag == "--help") {
+            std::fputs(kHelp, stdout);
+            std::exit(0);
+        }
+        if (i + 1 == argc) die("unknown option or missing value: " + flag + "\n" + kHelp);
+        const std::string value = argv[++i];
+        if (flag == "--shape") {
+            long long n, k;
+            if (std::sscanf(value.c_str(), "%lldx%lld", &n, &k) != 2) die("no shape NxK: " + value);
+            if (default_shapes) options.shapes.clear();
+            default_shapes = false;
+            options.shapes.push_back({n, k});
+        } else if (flag == "--m") {
+            options.rows.clear();
+            for (const char *p = value.c_str(); *p;) {
+                char *end;
+                options.rows.push_back(std::strtoll(p, &end, 10));
+                if (end == p || options.rows.back() < 1) die("no list of rows: " + value);
+                p = *end == ',' ? end + 1 : end;
+            }
+        } else if (flag == "--dtype") {
+            if (value != "bf16" && value != "f16" && value != "f32") die("no dtype: " + value);
+            options.dtype = value == "bf16"  ? TARPON_BF16
+                            : value == "f16" ? TARPON_F16
+                                             : TARPON_F32;
+        } else if (flag == "--variant") {
+            options.variant = value;
+        } else if (flag == "--threads") {
+            options.threads = std::atoi(value.c_str());
+        } else if (flag == "--rounds") {
+            options.rounds = std::max(1, std::atoi(value.c_str()));
+        } else if (flag == "--only") {
+            if (value != "hot" && value != "cold") die("--only takes hot or cold, not " + value);
+            options.hot = value == "hot";
+            options.cold = value == "cold";
+        } else if (flag == "--json") {
+            options.json = value;
+        } else {
+            die("unknown option " + flag + "\n" + kHelp);
+        }
+    }
+    return options;
+}
+
+int main_(int argc, char **argv) {
+    const Options options = parse(argc, argv);
+    try {
+        const auto device = cpu_backend().open(0, {sizeof(tarpon_device_options), options.threads});
+        Bench(options, static_cast<cpu::CpuDevice &>(*device)).run();
+    } catch (const Error &error) {
+        die(error.what());
+    }
+    return 0;
+}
+
+}  // namespace
+}  // namespace tarpon::bench
+
+int main(int argc, char **argv) {
+    return tarpon::bench::main_(argc, argv);
+}
