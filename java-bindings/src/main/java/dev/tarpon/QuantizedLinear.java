@@ -1,0 +1,301 @@
+package dev.tarpon;
+
+import static dev.tarpon.ffi.tarpon_h.C_LONG;
+import static dev.tarpon.ffi.tarpon_h.C_POINTER;
+
+import dev.tarpon.ffi.tarpon_h;
+import dev.tarpon.ffi.tarpon_linear_desc;
+import dev.tarpon.ffi.tarpon_linear_info;
+import dev.tarpon.ffi.tarpon_linear_weights;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.ref.Reference;
+import java.util.Objects;
+
+/**
+ * A linear layer y = x * W with 4-bit weights, packed for one device.
+ *
+ * <p>Everything that can be decided once is decided by {@link #create}. A {@link #forward} then
+ * checks its arguments, makes one native call and allocates nothing on the Java heap.
+ *
+ * <p>Immutable and thread-safe: any number of threads may run one layer at once, each with its own
+ * y and its own stream, since the stream has the workspace.
+ */
+public final class QuantizedLinear implements AutoCloseable {
+    private final Device device;
+    private final NativeHandle.Linear handle;
+    private final DType activationDtype;
+    private final long inFeatures;
+    private final long outFeatures;
+    private final String variant;
+    private final long weightsBytes;
+
+    /** Up to {@code rows} rows need no more than {@code bytes} of workspace. */
+    private record WorkspaceBound(long rows, long bytes) {}
+
+    // The largest answer so far: most runs then ask nothing of the library. Replaced as a whole,
+    // and
+    // threads that replace it at once lose no more than a question.
+    private volatile WorkspaceBound workspaceBound = new WorkspaceBound(0, 0);
+
+    private QuantizedLinear(
+            Device device,
+            NativeHandle.Linear handle,
+            DType activationDtype,
+            QuantizedWeights weights,
+            String variant,
+            long weightsBytes) {
+        this.device = device;
+        this.handle = handle;
+        this.activationDtype = activationDtype;
+        this.inFeatures = weights.inFeatures();
+        this.outFeatures = weights.outFeatures();
+        this.variant = variant;
+        this.weightsBytes = weightsBytes;
+        handle.closeWith(this);
+    }
+
+    /** A layer with a kernel that the library chooses. */
+    public static QuantizedLinear create(
+            Device device, QuantizedWeights weights, DType activationDtype) {
+        return create(device, weights, new LinearOptions(activationDtype));
+    }
+
+    /**
+     * Chooses a kernel, packs the weights for it and copies them to the device. The weights are not
+     * referenced afterwards.
+     *
+     * @throws TarponException with status UNSUPPORTED if no kernel serves this layer on this
+     *     device; the message lists those that there are
+     */
+    public static QuantizedLinear create(
+            Device device, QuantizedWeights weights, LinearOptions options) {
+        Objects.requireNonNull(device, "device");
+        Objects.requireNonNull(weights, "weights");
+        Objects.requireNonNull(options, "options");
+        DeviceHandle deviceHandle = device.handle();
+        deviceHandle.acquire();
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(C_POINTER);
+            TarponException.check(
+                    tarpon_h.tarpon_linear_create(
+                            deviceHandle.pointer(),
+                            description(weights, options, arena),
+                            hostWeights(weights, arena),
+                            out));
+            MemorySegment plan = out.get(C_POINTER, 0);
+            String name =
+                    "QuantizedLinear [%d, %d] on %s"
+                            .formatted(
+                                    weights.inFeatures(),
+                                    weights.outFeatures(),
+                                    device.info().spec());
+            NativeHandle.Linear handle =
+                    deviceHandle.adopt(new NativeHandle.Linear(deviceHandle, name, plan.address()));
+            MemorySegment info = tarpon_linear_info.allocate(arena);
+            TarponException.check(tarpon_h.tarpon_linear_get_info(plan, info));
+            return new QuantizedLinear(
+                    device,
+                    handle,
+                    options.activationDtype(),
+                    weights,
+                    tarpon_linear_info.variant(info),
+                    tarpon_linear_info.weights_bytes(info));
+        } finally {
+            Reference.reachabilityFence(weights); // the struct has only their addresses
+            deviceHandle.release();
+        }
+    }
+
+    private static MemorySegment description(
+            QuantizedWeights weights, LinearOptions options, Arena arena) {
+        MemorySegment description = tarpon_linear_desc.allocate(arena);
+        tarpon_linear_desc.weight_type(description, tarpon_h.TARPON_WEIGHT_INT4_SYMMETRIC);
+        tarpon_linear_desc.in_features(description, weights.inFeatures());
+        tarpon_linear_desc.out_features(description, weights.outFeatures());
+        tarpon_linear_desc.group_size(description, weights.groupSize());
+        tarpon_linear_desc.activation_dtype(description, options.activationDtype().id());
+        if (options.variant() != null) {
+            tarpon_linear_desc.variant(description, arena.allocateFrom(options.variant()));
+        }
+        return description;
+    }
+
+    private static MemorySegment hostWeights(QuantizedWeights weights, Arena arena) {
+        MemorySegment struct = tarpon_linear_weights.allocate(arena);
+        tarpon_linear_weights.layout(struct, tarpon_h.TARPON_LAYOUT_PLAIN);
+        tarpon_linear_weights.qweight(struct, weights.codes());
+        tarpon_linear_weights.qweight_bytes(struct, weights.codes().byteSize());
+        tarpon_linear_weights.scales(struct, weights.scales());
+        tarpon_linear_weights.scales_bytes(struct, weights.scales().byteSize());
+        return struct;
+    }
+
+    /**
+     * Queues y = x * W, accumulated in binary32. On the CPU y is complete when this returns; on a
+     * GPU after {@link Stream#synchronize}, or in a later copy of y.
+     *
+     * @param x [m, inFeatures] of the activation dtype; leading dimensions count as rows
+     * @param y [m, outFeatures] of the activation dtype; overwritten; must not overlap x
+     * @throws IllegalArgumentException if shapes, dtypes or devices disagree, or x and y overlap
+     * @throws IllegalStateException if one of the arguments or this layer is closed
+     * @throws TarponException if the library reports a failure
+     */
+    public void forward(Tensor x, Tensor y, Stream stream) {
+        Objects.requireNonNull(x, "x");
+        Objects.requireNonNull(y, "y");
+        if (x.rows() != y.rows()) {
+            throw new IllegalArgumentException(
+                    "x and y differ in rows: x is %s, y is %s".formatted(x, y));
+        }
+        forward(x, y, x.rows(), stream);
+    }
+
+    /**
+     * As {@link #forward(Tensor, Tensor, Stream)}, with the first m rows of x and y; the other rows
+     * are not touched. m may be 0.
+     */
+    public void forward(Tensor x, Tensor y, long m, Stream stream) {
+        if (m < 0) {
+            throw new IllegalArgumentException("m is %d; it must be >= 0".formatted(m));
+        }
+        checkOperand("x", x, m, inFeatures);
+        checkOperand("y", y, m, outFeatures);
+        Objects.requireNonNull(stream, "stream");
+        if (stream.device() != device) {
+            throw new IllegalArgumentException(
+                    "%s and %s are of different devices".formatted(stream, this));
+        }
+        long plan = handle.acquire();
+        try {
+            long xAddress = x.acquire();
+            try {
+                long yAddress = y.acquire();
+                try {
+                    checkOverlap(x, xAddress, y, yAddress, m);
+                    queue(plan, xAddress, yAddress, m, stream.handle());
+                    x.usedOn(stream);
+                    y.usedOn(stream);
+                } finally {
+                    y.release();
+                }
+            } finally {
+                x.release();
+            }
+        } finally {
+            handle.release();
+        }
+    }
+
+    private void queue(long plan, long x, long y, long m, StreamHandle stream) {
+        long nativeStream = stream.acquire();
+        try {
+            long bytes = workspaceBoundFor(m);
+            synchronized (stream) {
+                long workspace = stream.workspace(bytes);
+                TarponException.check(
+                        tarpon_h.tarpon_linear_run(
+                                plan, x, y, m, workspace, stream.workspaceBytes(), nativeStream));
+            }
+        } finally {
+            stream.release();
+        }
+    }
+
+    private void checkOperand(String name, Tensor tensor, long m, long features) {
+        Objects.requireNonNull(tensor, name);
+        if (tensor.columns() != features || tensor.rows() < m) {
+            throw new IllegalArgumentException(
+                    "%s is %s; %s with m = %d takes %s[%d, %d]"
+                            .formatted(name, tensor, this, m, activationDtype, m, features));
+        }
+        if (tensor.dtype() != activationDtype) {
+            throw new IllegalArgumentException(
+                    "%s is %s; %s takes %s".formatted(name, tensor, this, activationDtype));
+        }
+        if (tensor.device() != device) {
+            throw new IllegalArgumentException(
+                    "%s is %s, of another device than %s".formatted(name, tensor, this));
+        }
+    }
+
+    private void checkOverlap(Tensor x, long xAddress, Tensor y, long yAddress, long m) {
+        long xBytes = m * inFeatures * activationDtype.bytes();
+        long yBytes = m * outFeatures * activationDtype.bytes();
+        if (xAddress < yAddress + yBytes && yAddress < xAddress + xBytes) {
+            throw new IllegalArgumentException(
+                    "x at 0x%x (%s) overlaps y at 0x%x (%s)".formatted(xAddress, x, yAddress, y));
+        }
+    }
+
+    /** No less than a run with m rows needs; the caller has acquired the plan. */
+    private long workspaceBoundFor(long m) {
+        WorkspaceBound bound = workspaceBound;
+        if (m > bound.rows) {
+            bound = new WorkspaceBound(m, queryWorkspaceBytes(m));
+            workspaceBound = bound;
+        }
+        return bound.bytes;
+    }
+
+    private long queryWorkspaceBytes(long m) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(C_LONG);
+            TarponException.check(tarpon_h.tarpon_linear_workspace_bytes(handle.pointer(), m, out));
+            return out.get(C_LONG, 0);
+        }
+    }
+
+    /**
+     * The bytes of workspace that a stream needs for runs with up to m rows; it never shrinks as m
+     * grows. See {@link Stream#reserveWorkspace}.
+     */
+    public long workspaceBytes(long m) {
+        handle.acquire();
+        try {
+            return queryWorkspaceBytes(m);
+        } finally {
+            handle.release();
+        }
+    }
+
+    public Device device() {
+        return device;
+    }
+
+    /** The name of the kernel in use, such as "cpu_avx512". */
+    public String variant() {
+        return variant;
+    }
+
+    /** What the packed weights take on the device, padding included. */
+    public long weightsBytes() {
+        return weightsBytes;
+    }
+
+    /** The type of x and y. */
+    public DType activationDtype() {
+        return activationDtype;
+    }
+
+    public long inFeatures() {
+        return inFeatures;
+    }
+
+    public long outFeatures() {
+        return outFeatures;
+    }
+
+    /** Frees the weights on the device, after work that is queued. Idempotent. */
+    @Override
+    public void close() {
+        handle.close();
+    }
+
+    /** Such as "QuantizedLinear [4096, 4096] on cpu:0". */
+    @Override
+    public String toString() {
+        return handle.toString();
+    }
+}
