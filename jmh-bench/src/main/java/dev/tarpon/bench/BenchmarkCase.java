@@ -1,0 +1,68 @@
+package dev.tarpon.bench;
+
+import dev.tarpon.bench.linear.Implementation;
+import dev.tarpon.bench.linear.LinearCase;
+
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/**
+ * One benchmark method with its parameters: what a fork of JMH measures and a row of the report.
+ *
+ * @param group cases of one group are compared with one another; the first is what the others are
+ *     compared with
+ * @param series the name within the group, such as "tarpon"
+ * @param method fully qualified benchmark method
+ * @param parameters JMH parameters; empty if it has none
+ * @param runsPerInvocation how many runs one call of the method makes
+ * @param bytes memory that one run must at least move, 0 if that means nothing
+ * @param flops floating-point operations of one run, 0 if that means nothing
+ */
+record BenchmarkCase(
+        String group,
+        String series,
+        String method,
+        Map<String, String> parameters,
+        int runsPerInvocation,
+        double bytes,
+        double flops) {
+    static BenchmarkCase overhead(String method) {
+        return new BenchmarkCase(
+                "call overhead",
+                method,
+                CallOverheadBenchmark.class.getName() + "." + method,
+                Map.of(),
+                1,
+                0,
+                0);
+    }
+
+    static BenchmarkCase linear(Implementation implementation, LinearCase layer) {
+        String shape = layer.inFeatures() + "x" + layer.outFeatures();
+        Map<String, String> parameters = new LinkedHashMap<>();
+        parameters.put("implementation", implementation.label());
+        parameters.put("device", layer.device());
+        parameters.put("shape", shape);
+        parameters.put("rows", Integer.toString(layer.rows()));
+        parameters.put("dtype", layer.dtype().name());
+        parameters.put("threads", Integer.toString(layer.threads()));
+        parameters.put("coldBytes", Long.toString(layer.coldBytes()));
+        String threads = layer.threads() == 0 ? "" : ", threads " + layer.threads();
+        String temperature = layer.coldBytes() == 0 ? ", hot weights" : "";
+        return new BenchmarkCase(
+                "linear %s, %s, m=%d, %s%s%s"
+                        .formatted(
+                                layer.device(),
+                                shape,
+                                layer.rows(),
+                                layer.dtype(),
+                                threads,
+                                temperature),
+                implementation.label(),
+                LinearBenchmark.class.getName() + ".multiply",
+                parameters,
+                layer.runsPerInvocation(),
+                layer.bytesMoved(implementation.weightBytes(layer)),
+                layer.flops());
+    }
+}

@@ -1,0 +1,226 @@
+package dev.tarpon.bench;
+
+import dev.tarpon.DType;
+import dev.tarpon.Tarpon;
+import dev.tarpon.bench.linear.Implementation;
+import dev.tarpon.bench.linear.LinearCase;
+
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.concurrent.Callable;
+
+/**
+ * Runs Tarpon's benchmarks beside their baselines and writes a report. {@code java -jar
+ * jmh-bench/target/benchmarks.jar --help} explains; exit code 0 is success, 1 a benchmark that
+ * failed, 2 wrong arguments.
+ */
+@Command(
+        name = "benchmarks.jar",
+        mixinStandardHelpOptions = true,
+        showDefaultValues = true,
+        versionProvider = Main.Version.class,
+        description = {
+            "Times Tarpon and its baselines, and writes NAME.json and NAME.md.",
+            "Every case runs once a round in a JVM of its own, so that ratios within a round hold"
+                    + " on a machine whose speed drifts. What cannot run here is listed with the"
+                    + " reason. The simulator is never timed: it says nothing about speed."
+        },
+        footer = {
+            "",
+            "Examples:",
+            "  java -jar jmh-bench/target/benchmarks.jar",
+            "  java -jar jmh-bench/target/benchmarks.jar --benchmarks linear \\",
+            "      --shapes 384x1536,4096x4096 --rows 1,16,128 --rounds 5"
+        })
+public final class Main implements Callable<Integer> {
+    private static final List<String> OVERHEAD = List.of("javaCall", "downcall", "emptyLinear");
+
+    @Option(
+            names = "--benchmarks",
+            split = ",",
+            paramLabel = "NAME",
+            description = "overhead, linear")
+    private List<String> benchmarks = List.of("overhead", "linear");
+
+    @Option(names = "--devices", split = ",", paramLabel = "DEVICE", description = "cpu, cuda:N")
+    private List<String> devices = List.of("cpu", "cuda:0");
+
+    @Option(
+            names = "--implementations",
+            split = ",",
+            paramLabel = "NAME",
+            description = "tarpon, java-fp32, java-w4 (CPU); jcublas, cublas (CUDA)")
+    private List<String> implementations =
+            List.of("tarpon", "java-fp32", "java-w4", "jcublas", "cublas");
+
+    @Option(names = "--shapes", split = ",", paramLabel = "INxOUT", description = "weight matrices")
+    private List<String> shapes = List.of("384x1536", "4096x4096");
+
+    @Option(names = "--rows", split = ",", paramLabel = "M", description = "rows of x")
+    private List<Integer> rows = List.of(1, 16, 128);
+
+    @Option(names = "--dtypes", split = ",", paramLabel = "TYPE", description = "F16, BF16, F32")
+    private List<DType> dtypes = List.of(DType.F16);
+
+    @Option(names = "--threads", split = ",", paramLabel = "N", description = "CPU threads, 0: all")
+    private List<Integer> threads = List.of(0);
+
+    @Option(
+            names = "--cold-mib",
+            paramLabel = "MIB",
+            description = "copies of the weights, used in turn, fill this much; 0: one hot copy")
+    private long coldMib = 256;
+
+    @Option(names = "--rounds", paramLabel = "N", description = "interleaved rounds")
+    private int rounds = 3;
+
+    @Option(names = "--warmups", paramLabel = "N", description = "warm-up iterations a fork")
+    private int warmups = 2;
+
+    @Option(names = "--iterations", paramLabel = "N", description = "measured iterations a fork")
+    private int iterations = 5;
+
+    @Option(names = "--time", paramLabel = "MS", description = "milliseconds an iteration")
+    private int milliseconds = 300;
+
+    @Option(names = "--out", paramLabel = "DIR", description = "where the report goes")
+    private Path out = Path.of("jmh-bench", "results");
+
+    @Option(names = "--name", paramLabel = "NAME", description = "name of the report's files")
+    private String name = "report";
+
+    @Option(names = "--commit", paramLabel = "ID", description = "recorded; default: what git says")
+    private Optional<String> commit = Optional.empty();
+
+    @Option(names = "--command", paramLabel = "TEXT", description = "recorded as the command")
+    private Optional<String> command = Optional.empty();
+
+    private String[] arguments = {};
+
+    static final class Version implements CommandLine.IVersionProvider {
+        @Override
+        public String[] getVersion() {
+            return new String[] {"Tarpon " + Tarpon.version()};
+        }
+    }
+
+    public static void main(String[] arguments) {
+        System.exit(execute(arguments));
+    }
+
+    /** {@link #main} without the exit. */
+    static int execute(String... arguments) {
+        Main main = new Main();
+        main.arguments = arguments;
+        return new CommandLine(main)
+                .setCaseInsensitiveEnumValuesAllowed(true)
+                .setExecutionExceptionHandler(
+                        (failure, line, result) -> {
+                            if (failure instanceof IllegalArgumentException) {
+                                line.getErr().println(failure.getMessage());
+                                return CommandLine.ExitCode.USAGE;
+                            }
+                            throw failure;
+                        })
+                .execute(arguments);
+    }
+
+    @Override
+    public Integer call() throws IOException {
+        List<BenchmarkCase> cases = new ArrayList<>();
+        List<Skipped> skipped = new ArrayList<>();
+        for (String benchmark : benchmarks) {
+            switch (benchmark) {
+                case "overhead" -> OVERHEAD.forEach(m -> cases.add(BenchmarkCase.overhead(m)));
+                case "linear" -> planLinear(cases, skipped);
+                default ->
+                        throw new IllegalArgumentException(
+                                "unknown benchmark \"" + benchmark + "\": overhead or linear");
+            }
+        }
+        var settings = new InterleavedRunner.Settings(rounds, warmups, iterations, milliseconds);
+        System.out.printf(
+                "%d cases, %d rounds, about %s%n",
+                cases.size(), rounds, estimate(cases.size(), settings));
+        InterleavedRunner.Outcome outcome = new InterleavedRunner(settings, System.out).run(cases);
+        Report report =
+                new Report(
+                        Environment.read(command.orElseGet(this::ownCommand), commit),
+                        settings,
+                        outcome.measurements(),
+                        skipped,
+                        outcome.failures());
+        report.write(out, name);
+        System.out.println();
+        System.out.print(report.toMarkdown());
+        System.out.println("\nWritten: " + out.resolve(name) + ".json and .md");
+        return outcome.failures().isEmpty()
+                ? CommandLine.ExitCode.OK
+                : CommandLine.ExitCode.SOFTWARE;
+    }
+
+    private void planLinear(List<BenchmarkCase> cases, List<Skipped> skipped) {
+        for (String device : devices) {
+            for (String shape : shapes) {
+                for (int m : rows) {
+                    for (DType dtype : dtypes) {
+                        planLinear(device, shape, m, dtype, cases, skipped);
+                    }
+                }
+            }
+        }
+    }
+
+    private void planLinear(
+            String device,
+            String shape,
+            int m,
+            DType dtype,
+            List<BenchmarkCase> cases,
+            List<Skipped> skipped) {
+        long[] sizes = LinearCase.parseShape(shape);
+        for (int threadCount : threads) {
+            LinearCase layer =
+                    new LinearCase(
+                            device, sizes[0], sizes[1], m, dtype, threadCount, coldMib << 20);
+            for (String label : implementations) {
+                Implementation implementation = Implementation.of(label);
+                if (!implementation.appliesTo(layer.kind())) {
+                    continue;
+                }
+                Optional<String> reason = implementation.unavailableReason(layer);
+                if (reason.isEmpty()) {
+                    cases.add(BenchmarkCase.linear(implementation, layer));
+                } else {
+                    Skipped entry =
+                            new Skipped(
+                                    "linear, " + label + " on " + device + ", " + dtype,
+                                    reason.get());
+                    if (!skipped.contains(entry)) {
+                        skipped.add(entry);
+                    }
+                }
+            }
+        }
+    }
+
+    /** Forks start in about a second; the set-up of large shapes comes on top. */
+    private static String estimate(int cases, InterleavedRunner.Settings settings) {
+        int iterations = settings.warmupIterations() + settings.iterations();
+        double perFork = 1 + iterations * settings.milliseconds() / 1e3;
+        return String.format(
+                Locale.ROOT, "%.0f min", Math.ceil(cases * settings.rounds() * perFork / 60));
+    }
+
+    private String ownCommand() {
+        return ("java -jar jmh-bench/target/benchmarks.jar " + String.join(" ", arguments)).strip();
+    }
+}

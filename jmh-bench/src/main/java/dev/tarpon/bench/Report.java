@@ -1,0 +1,150 @@
+package dev.tarpon.bench;
+
+import com.google.gson.Gson;
+import com.google.gson.GsonBuilder;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+
+/** Measurements with their environment, as JSON for programs and as a Markdown table for people. */
+record Report(
+        Environment environment,
+        InterleavedRunner.Settings settings,
+        List<Measurement> measurements,
+        List<Skipped> skipped,
+        List<Skipped> failed) {
+    private static final Gson GSON =
+            new GsonBuilder().setPrettyPrinting().disableHtmlEscaping().create();
+
+    /** One row of the JSON file. */
+    private record Row(
+            String group,
+            String series,
+            String benchmark,
+            Map<String, String> parameters,
+            double medianNs,
+            double minNs,
+            double maxNs,
+            List<Double> roundsNs,
+            Double gigabytesPerSecond,
+            Double gigaflops,
+            double timesReference) {}
+
+    /** Writes NAME.json and NAME.md into a directory, which is made if need be. */
+    void write(Path directory, String name) throws IOException {
+        Files.createDirectories(directory);
+        Files.writeString(directory.resolve(name + ".json"), toJson());
+        Files.writeString(directory.resolve(name + ".md"), toMarkdown());
+    }
+
+    String toJson() {
+        List<Row> rows = new ArrayList<>();
+        groups().forEach(
+                        (group, members) -> {
+                            for (Measurement member : members) {
+                                rows.add(row(member, members.getFirst()));
+                            }
+                        });
+        Map<String, Object> document = new LinkedHashMap<>();
+        document.put("environment", environment);
+        document.put("settings", settings);
+        document.put("results", rows);
+        document.put("skipped", skipped);
+        document.put("failed", failed);
+        return GSON.toJson(document) + "\n";
+    }
+
+    private static Row row(Measurement member, Measurement reference) {
+        BenchmarkCase benchmark = member.benchmark();
+        return new Row(
+                benchmark.group(),
+                benchmark.series(),
+                benchmark.method(),
+                benchmark.parameters(),
+                member.medianNs(),
+                member.minNs(),
+                member.maxNs(),
+                member.roundsNs(),
+                benchmark.bytes() > 0 ? member.gigabytesPerSecond() : null,
+                benchmark.flops() > 0 ? member.gigaflops() : null,
+                member.ratioTo(reference));
+    }
+
+    String toMarkdown() {
+        StringBuilder text = new StringBuilder();
+        text.append("Command: `%s`\n\n".formatted(environment.command()));
+        text.append(
+                "Commit %s, %s; %s, %d logical processors; %s; NVIDIA driver: %s.\n"
+                        .formatted(
+                                environment.commit(),
+                                environment.date(),
+                                environment.processor(),
+                                environment.logicalProcessors(),
+                                environment.java(),
+                                environment.nvidiaDriver()));
+        text.append(
+                "Median of %d interleaved rounds (least to most); the last column is the time in"
+                                .formatted(settings.rounds())
+                        + " units of the group's first row.\n");
+        groups().forEach((group, members) -> appendTable(text, group, members));
+        appendList(text, "Skipped", skipped);
+        appendList(text, "Failed", failed);
+        return text.toString();
+    }
+
+    private static void appendTable(StringBuilder text, String group, List<Measurement> members) {
+        text.append("\n| %s | time | least to most | GB/s | GFLOP/s | times |\n".formatted(group));
+        text.append("|---|--:|--:|--:|--:|--:|\n");
+        for (Measurement member : members) {
+            BenchmarkCase benchmark = member.benchmark();
+            text.append(
+                    "| %s | %s | %s to %s | %s | %s | %s |\n"
+                            .formatted(
+                                    benchmark.series(),
+                                    duration(member.medianNs()),
+                                    duration(member.minNs()),
+                                    duration(member.maxNs()),
+                                    benchmark.bytes() > 0
+                                            ? threeDigits(member.gigabytesPerSecond())
+                                            : "",
+                                    benchmark.flops() > 0 ? threeDigits(member.gigaflops()) : "",
+                                    threeDigits(member.ratioTo(members.getFirst()))));
+        }
+    }
+
+    private static void appendList(StringBuilder text, String title, List<Skipped> entries) {
+        if (!entries.isEmpty()) {
+            text.append("\n%s:\n\n".formatted(title));
+            entries.forEach(
+                    entry -> text.append("- %s: %s\n".formatted(entry.what(), entry.reason())));
+        }
+    }
+
+    private Map<String, List<Measurement>> groups() {
+        Map<String, List<Measurement>> groups = new LinkedHashMap<>();
+        for (Measurement measurement : measurements) {
+            groups.computeIfAbsent(measurement.benchmark().group(), name -> new ArrayList<>())
+                    .add(measurement);
+        }
+        return groups;
+    }
+
+    /** A time with three digits and its unit. */
+    static String duration(double ns) {
+        if (ns < 1e3) {
+            return threeDigits(ns) + " ns";
+        }
+        return ns < 1e6 ? threeDigits(ns / 1e3) + " us" : threeDigits(ns / 1e6) + " ms";
+    }
+
+    private static String threeDigits(double value) {
+        int decimals = value < 10 ? 2 : value < 100 ? 1 : 0;
+        return String.format(Locale.ROOT, "%." + decimals + "f", value);
+    }
+}

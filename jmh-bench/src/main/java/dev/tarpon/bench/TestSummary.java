@@ -1,0 +1,181 @@
+package dev.tarpon.bench;
+
+import org.w3c.dom.Element;
+import org.w3c.dom.Node;
+import org.w3c.dom.NodeList;
+import org.xml.sax.SAXException;
+
+import java.io.File;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+
+import javax.xml.parsers.DocumentBuilderFactory;
+import javax.xml.parsers.ParserConfigurationException;
+
+/**
+ * Counts passed, failed and skipped tests in the reports of ctest and JUnit, with the reason of
+ * every skip. gpu-check uses it from benchmarks.jar; .ci/run starts this file by itself, before
+ * anything is built and under the JDK that Maven runs on, so it keeps to Java 17 and to one file:
+ *
+ * <pre>java TestSummary.java native/target/cmake/ctest.xml java-bindings/target/surefire-reports
+ * </pre>
+ *
+ * Arguments are JUnit XML files, directories with TEST-*.xml files, and plain text files of which
+ * each line is a skip. What does not exist counts as a failure: a report that was expected is
+ * missing.
+ */
+public final class TestSummary {
+    /** A test that failed or was skipped. */
+    public record Event(String suite, String test, String reason) {
+        @Override
+        public String toString() {
+            return suite + ": " + test + ": " + reason;
+        }
+    }
+
+    /** Native tests print a line such as "SKIPPED cuda:0: no driver" for what they leave out. */
+    private static final Pattern SKIP_LINE = Pattern.compile("^\\s*SKIP(?:PED)?\\b[:\\s]*(.*)$");
+
+    private int passed;
+    private final List<Event> failed = new ArrayList<>();
+    private final List<Event> skipped = new ArrayList<>();
+
+    public int passed() {
+        return passed;
+    }
+
+    public List<Event> failed() {
+        return failed;
+    }
+
+    public List<Event> skipped() {
+        return skipped;
+    }
+
+    public static void main(String[] arguments) {
+        TestSummary summary = new TestSummary();
+        for (String argument : arguments) {
+            summary.add(Path.of(argument));
+        }
+        summary.skipped.forEach(event -> System.out.println("skipped  " + event));
+        summary.failed.forEach(event -> System.out.println("FAILED   " + event));
+        System.out.println(summary.line());
+        System.exit(summary.failed.isEmpty() && summary.passed > 0 ? 0 : 1);
+    }
+
+    /** "N passed, N failed, N skipped". */
+    public String line() {
+        return passed + " passed, " + failed.size() + " failed, " + skipped.size() + " skipped";
+    }
+
+    /** Adds a report, a directory of reports, or a file that lists skips. */
+    public void add(Path path) {
+        try {
+            if (Files.isDirectory(path)) {
+                try (Stream<Path> files = Files.list(path)) {
+                    List<Path> reports =
+                            files.filter(f -> f.getFileName().toString().matches("TEST-.*\\.xml"))
+                                    .sorted()
+                                    .toList();
+                    for (Path report : reports) {
+                        addXml(report);
+                    }
+                }
+            } else if (path.toString().endsWith(".xml")) {
+                addXml(path);
+            } else {
+                Files.readAllLines(path).forEach(line -> addSkipLine("build", "check", line));
+            }
+        } catch (IOException | SAXException | ParserConfigurationException unreadable) {
+            failed.add(new Event(path.toString(), "report", "cannot be read: " + unreadable));
+        }
+    }
+
+    private void addXml(Path path) throws IOException, SAXException, ParserConfigurationException {
+        DocumentBuilderFactory factory = DocumentBuilderFactory.newInstance();
+        factory.setFeature("http://apache.org/xml/features/disallow-doctype-decl", true);
+        String suite = suiteName(path);
+        File file = path.toFile();
+        NodeList tests = factory.newDocumentBuilder().parse(file).getElementsByTagName("testcase");
+        for (int i = 0; i < tests.getLength(); i++) {
+            addTest(suite, (Element) tests.item(i));
+        }
+    }
+
+    private void addTest(String suite, Element test) {
+        String type = test.getAttribute("classname");
+        String name = test.getAttribute("name");
+        String label = type.isEmpty() || type.equals(name) ? name : type + "." + name;
+        String output = text(test, "system-out");
+        Element failure = firstOf(test, "failure", "error");
+        Element skip = firstOf(test, "skipped");
+        if (failure != null) {
+            failed.add(new Event(suite, label, firstLine(failure)));
+        } else if (skip != null) {
+            List<String> reasons =
+                    output.lines()
+                            .map(SKIP_LINE::matcher)
+                            .filter(match -> match.find())
+                            .map(match -> match.group(1))
+                            .toList();
+            skipped.add(
+                    new Event(
+                            suite,
+                            label,
+                            reasons.isEmpty() ? firstLine(skip) : String.join("; ", reasons)));
+        } else {
+            passed++;
+            if (suite.startsWith("ctest")) {
+                output.lines().forEach(line -> addSkipLine(suite, label, line));
+            }
+        }
+    }
+
+    private void addSkipLine(String suite, String test, String line) {
+        var match = SKIP_LINE.matcher(line);
+        if (match.find()) {
+            skipped.add(new Event(suite, test, match.group(1)));
+        }
+    }
+
+    /** "ctest cmake-asan" for native/target/cmake-asan/ctest.xml, else the file's directory. */
+    private static String suiteName(Path path) {
+        Path directory = path.toAbsolutePath().getParent();
+        if (path.getFileName().toString().equals("ctest.xml")) {
+            return "ctest " + directory.getFileName();
+        }
+        return "junit";
+    }
+
+    private static Element firstOf(Element parent, String... names) {
+        for (String name : names) {
+            NodeList found = parent.getElementsByTagName(name);
+            if (found.getLength() > 0) {
+                return (Element) found.item(0);
+            }
+        }
+        return null;
+    }
+
+    private static String text(Element parent, String name) {
+        NodeList found = parent.getElementsByTagName(name);
+        StringBuilder text = new StringBuilder();
+        for (int i = 0; i < found.getLength(); i++) {
+            Node node = found.item(i);
+            text.append(node.getTextContent()).append('\n');
+        }
+        return text.toString();
+    }
+
+    /** The message of a failure or skip, or else the first line of its text. */
+    private static String firstLine(Element element) {
+        String message = element.getAttribute("message");
+        String text = message.isBlank() ? element.getTextContent() : message;
+        return text.strip().lines().findFirst().orElse("no reason given");
+    }
+}

@@ -1,0 +1,84 @@
+package dev.tarpon.bench.linear;
+
+import dev.tarpon.DType;
+import dev.tarpon.DeviceKind;
+
+/**
+ * One linear layer to be timed: y [rows, outFeatures] = x [rows, inFeatures] * W.
+ *
+ * @param device "cpu" or "cuda:N"
+ * @param dtype of x and y; the plain Java loops compute in fp32 whatever it says
+ * @param threads CPU threads, 0 for all
+ * @param coldBytes copies of the weights are used in turn until they fill this much memory, so that
+ *     each run reads its weights from memory and not from a cache; 0 keeps one copy, which is then
+ *     hot
+ */
+public record LinearCase(
+        String device,
+        long inFeatures,
+        long outFeatures,
+        int rows,
+        DType dtype,
+        int threads,
+        long coldBytes) {
+    /** Input rows that share a scale in every case that is timed. */
+    public static final int GROUP_SIZE = 128;
+
+    /** More copies than this make the set-up slow and the weights no colder. */
+    private static final int MAX_WEIGHT_SETS = 4096;
+
+    /**
+     * GPU runs are queued this many at a time, so that one synchronisation is not what is timed.
+     */
+    private static final int GPU_RUNS_PER_SYNCHRONIZATION = 64;
+
+    /** Reads "INxOUT", such as "4096x14336", into the two sizes. */
+    public static long[] parseShape(String shape) {
+        String[] sizes = shape.split("x", -1);
+        if (sizes.length == 2 && sizes[0].matches("\\d{1,7}") && sizes[1].matches("\\d{1,7}")) {
+            long in = Long.parseLong(sizes[0]);
+            long out = Long.parseLong(sizes[1]);
+            if (in >= 2 && out >= 2 && out % 2 == 0) {
+                return new long[] {in, out};
+            }
+        }
+        throw new IllegalArgumentException(
+                "shape \"" + shape + "\" is not INxOUT with an even OUT, such as 4096x14336");
+    }
+
+    /** The kind that {@link #device} names. */
+    public DeviceKind kind() {
+        return switch (device.split(":", 2)[0]) {
+            case "cpu" -> DeviceKind.CPU;
+            case "cuda" -> DeviceKind.CUDA;
+            default ->
+                    throw new IllegalArgumentException(
+                            "device \"" + device + "\" cannot be timed: use cpu or cuda:N");
+        };
+    }
+
+    /** The N of "cuda:N"; 0 where none is given. */
+    public int ordinal() {
+        int colon = device.indexOf(':');
+        return colon < 0 ? 0 : Integer.parseInt(device.substring(colon + 1));
+    }
+
+    public int runsPerInvocation() {
+        return kind() == DeviceKind.CPU ? 1 : GPU_RUNS_PER_SYNCHRONIZATION;
+    }
+
+    /** How many copies of weights of this size fill {@link #coldBytes}. */
+    public int weightSets(long weightBytes) {
+        return Math.clamp(Math.ceilDiv(coldBytes, weightBytes), 1, MAX_WEIGHT_SETS);
+    }
+
+    /** Multiplications and additions of one run. */
+    public double flops() {
+        return 2.0 * rows * inFeatures * outFeatures;
+    }
+
+    /** Memory that one run must at least move, with the weights stored in weightBytes. */
+    public double bytesMoved(long weightBytes) {
+        return weightBytes + (double) rows * (inFeatures + outFeatures) * dtype.bytes();
+    }
+}

@@ -1,0 +1,70 @@
+package dev.tarpon.bench;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+
+class TestSummaryTest {
+    @TempDir private Path directory;
+
+    @Test
+    void countsCtestWithSkipsInsidePassedTests() throws IOException {
+        Path build = Files.createDirectory(directory.resolve("cmake"));
+        Files.writeString(
+                build.resolve("ctest.xml"),
+                """
+                <?xml version="1.0" encoding="UTF-8"?>
+                <testsuite name="x" tests="3" failures="1" skipped="1">
+                  <testcase name="abi" classname="abi" time="1" status="run">
+                    <system-out>ok
+                SKIPPED cuda:0: no driver
+                </system-out></testcase>
+                  <testcase name="ptx" classname="ptx" time="0" status="notrun">
+                    <skipped message="SKIP_RETURN_CODE=77"/>
+                    <system-out>SKIPPED: no GPU</system-out></testcase>
+                  <testcase name="bad" classname="bad" time="0" status="fail">
+                    <failure message="Failed"/><system-out>boom</system-out></testcase>
+                </testsuite>
+                """);
+        TestSummary summary = new TestSummary();
+        summary.add(build.resolve("ctest.xml"));
+        assertEquals("1 passed, 1 failed, 2 skipped", summary.line());
+        assertEquals(
+                List.of("ctest cmake: abi: cuda:0: no driver", "ctest cmake: ptx: no GPU"),
+                summary.skipped().stream().map(Object::toString).toList());
+        assertEquals("ctest cmake: bad: Failed", summary.failed().getFirst().toString());
+    }
+
+    @Test
+    void countsJunitAndNamesReasons() throws IOException {
+        Files.writeString(
+                directory.resolve("TEST-a.xml"),
+                """
+                <testsuite><testcase name="t" classname="C"/>
+                <testcase name="u" classname="C"><skipped message="Assumption failed: no GPU"/>
+                </testcase>
+                <testcase name="v" classname="C"><error message="boom" type="E">trace</error>
+                </testcase></testsuite>
+                """);
+        TestSummary summary = new TestSummary();
+        summary.add(directory);
+        assertEquals("1 passed, 1 failed, 1 skipped", summary.line());
+        assertEquals(
+                "junit: C.u: Assumption failed: no GPU", summary.skipped().getFirst().toString());
+    }
+
+    @Test
+    void missingReportIsFailure() {
+        TestSummary summary = new TestSummary();
+        summary.add(directory.resolve("ctest.xml"));
+        assertEquals(1, summary.failed().size());
+        assertTrue(summary.line().startsWith("0 passed, 1 failed"), summary.line());
+    }
+}
