@@ -340,6 +340,27 @@ TARPON_API tarpon_status tarpon_linear_get_info(const tarpon_linear *linear,
 /* Frees the plan and its weights. Work that uses them must have completed. */
 TARPON_API void tarpon_linear_destroy(tarpon_linear *linear);
 
+/* ---- Hadamard transform -------------------------------------------------------------------- */
+
+/*
+ * y[r, :] = H x[r, :] for each of `rows` rows of n elements, H the orthonormal Hadamard matrix of
+ * order n: H = B (x) S / sqrt(n), S Sylvester's matrix of the largest power of two p that leaves a
+ * base of 1, 12, 20 or 28 in n = base * p, and B a symmetric base matrix (Paley's second
+ * construction). So H is symmetric and its own inverse at every size.
+ *
+ * n is 2^k, 12*2^k, 20*2^k or 28*2^k, and 2..32768. dtype is F32, F16 or BF16, of x and y.
+ * Sums are in binary32 by rising stride and rounded to dtype once, so that all devices give equal
+ * bits for the same finite input; with binary32 input beyond 3.4e38 / n they may overflow.
+ *
+ * x and y: [rows, n] in device memory, aligned to their element size; y may be x, otherwise they
+ * must not overlap. rows may be 0. stream may be NULL: the device's default stream. Stateless: it
+ * allocates nothing, synchronises nothing and can be captured in a CUDA graph; thread-safe.
+ * A device that has no kernel for it returns TARPON_ERROR_UNSUPPORTED; the CPU has all.
+ */
+TARPON_API tarpon_status tarpon_hadamard_run(tarpon_device *device, const void *x, void *y,
+                                             int64_t rows, int64_t n, tarpon_dtype dtype,
+                                             tarpon_stream *stream);
+
 #ifdef __cplusplus
 }
 #endif

@@ -56,6 +56,18 @@ class LinearPlan {
 
 class Device;
 
+// A checked call of tarpon_hadamard_run(): rows >= 1 transforms of n = base * power points each.
+struct HadamardArgs {
+    const void *x;  // [rows, n] dtype
+    void *y;        // likewise; x itself, or apart from it
+    int64_t rows;
+    int base;            // 1, 12, 20 or 28 (kernels-cu/hadamard/matrix.h)
+    int power;           // a power of two
+    float scale;         // 1/sqrt(n)
+    tarpon_dtype dtype;  // F32, F16 or BF16
+    const Stream *stream;
+};
+
 // One kernel variant of the linear family. Registries are ordered: the first that supports the
 // problem wins, unless the caller forces one by name.
 struct LinearVariant {
@@ -83,6 +95,13 @@ class Device {
     virtual std::unique_ptr<Stream> wrap_stream(void *native_handle) = 0;
 
     virtual const std::vector<LinearVariant> &linear_variants() const = 0;
+
+    // Hot: neither throws nor allocates. Devices without kernels for it keep this answer.
+    virtual tarpon_status hadamard(const HadamardArgs &) noexcept {
+        return set_error(TARPON_ERROR_UNSUPPORTED,
+                         "hadamard: this device has no kernel for it; the CPU device has all sizes "
+                         "and dtypes");
+    }
 };
 
 class Backend {

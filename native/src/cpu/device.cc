@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "cpu/hadamard.h"
 #include "cpu/linear.h"
 #include "cpu/memory.h"
 
@@ -91,6 +92,11 @@ std::unique_ptr<Stream> CpuDevice::wrap_stream(void *native_handle) {
 
 const std::vector<LinearVariant> &CpuDevice::linear_variants() const {
     return cpu::linear_variants();
+}
+
+tarpon_status CpuDevice::hadamard(const HadamardArgs &args) noexcept {
+    run_hadamard(isa_, pool_, args);
+    return TARPON_OK;
 }
 
 }  // namespace cpu

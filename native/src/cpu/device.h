@@ -24,6 +24,7 @@ class CpuDevice final : public Device {
     std::unique_ptr<Stream> create_stream() override;
     std::unique_ptr<Stream> wrap_stream(void *native_handle) override;
     const std::vector<LinearVariant> &linear_variants() const override;
+    tarpon_status hadamard(const HadamardArgs &args) noexcept override;
 
     Isa isa() const noexcept { return isa_; }
     ThreadPool &pool() noexcept { return pool_; }
