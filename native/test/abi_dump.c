@@ -1,0 +1,188 @@
+/*
+ * The C ABI as a C11 compiler sees it, for the Java binding's test (BindingTest), which compares
+ * every line. It is also the proof that tarpon.h is C11 and that the library exports what the
+ * header declares: a wrong type below does not compile, a missing function does not link. Alone:
+ *     cmake --build <build> --target tarpon_abi_dump && <build>/test/tarpon_abi_dump
+ *
+ * Lines:
+ *     constant <name> <value>
+ *     struct <name> <size> <alignment>
+ *     field <struct> <name> <offset> <size> <type>
+ *     function <name> <result> <parameter>...
+ * Types: void, i32, u32, i64, u64, char[], pointer.
+ */
+#include <stdio.h>
+#include <tarpon.h>
+
+/* Every scalar of the ABI is listed; what remains are pointers. */
+#define TYPE_NAME(type) \
+    _Generic((type *)0,       \
+        void *: "void",       \
+        int32_t *: "i32",     \
+        uint32_t *: "u32",    \
+        int64_t *: "i64",     \
+        uint64_t *: "u64",    \
+        default: "pointer")
+#define FIELD_TYPE_NAME(expression) \
+    _Generic(expression,            \
+        int32_t: "i32",             \
+        uint32_t: "u32",            \
+        int64_t: "i64",             \
+        uint64_t: "u64",            \
+        char *: "char[]",           \
+        default: "pointer")
+_Static_assert(_Generic((size_t)0, uint64_t : 1, default : 0), "size_t is printed as u64");
+
+#define CONSTANT(name) printf("constant %s %lld\n", #name, (long long)(name))
+
+#define STRUCT(name) printf("struct %s %zu %zu\n", #name, sizeof(name), _Alignof(name))
+#define FIELD(record, field)                                                     \
+    printf("field %s %s %zu %zu %s\n", #record, #field, offsetof(record, field), \
+           sizeof(((record *)0)->field), FIELD_TYPE_NAME(((record *)0)->field))
+
+#define PRINT_1(a) printf(" %s", TYPE_NAME(a))
+#define PRINT_2(a, ...) PRINT_1(a), PRINT_1(__VA_ARGS__)
+#define PRINT_3(a, ...) PRINT_1(a), PRINT_2(__VA_ARGS__)
+#define PRINT_4(a, ...) PRINT_1(a), PRINT_3(__VA_ARGS__)
+#define PRINT_5(a, ...) PRINT_1(a), PRINT_4(__VA_ARGS__)
+#define PRINT_6(a, ...) PRINT_1(a), PRINT_5(__VA_ARGS__)
+#define PRINT_7(a, ...) PRINT_1(a), PRINT_6(__VA_ARGS__)
+#define PICK_8TH(a, b, c, d, e, f, g, h, ...) h
+#define PRINT_ALL(...)                                                                         \
+    PICK_8TH(__VA_ARGS__, PRINT_7, PRINT_6, PRINT_5, PRINT_4, PRINT_3, PRINT_2, PRINT_1, none) \
+    (__VA_ARGS__)
+
+/* The address goes through a volatile, or the compiler would drop it and the linker not look. */
+#define FUNCTION(result, name, ...)                                              \
+    do {                                                                         \
+        _Static_assert(_Generic(&name, result(*)(__VA_ARGS__) : 1, default : 0), \
+                       #name " is declared differently");                        \
+        result (*volatile address)(__VA_ARGS__) = &name;                         \
+        (void)address;                                                           \
+        printf("function %s %s", #name, TYPE_NAME(result));                      \
+        PRINT_ALL(__VA_ARGS__);                                                  \
+        puts("");                                                                \
+    } while (0)
+
+static void print_constants(void) {
+    CONSTANT(TARPON_VERSION_MAJOR);
+    CONSTANT(TARPON_VERSION_MINOR);
+    CONSTANT(TARPON_VERSION_PATCH);
+    CONSTANT(TARPON_ABI_VERSION);
+
+    CONSTANT(TARPON_OK);
+    CONSTANT(TARPON_ERROR_INVALID_ARGUMENT);
+    CONSTANT(TARPON_ERROR_UNSUPPORTED);
+    CONSTANT(TARPON_ERROR_OUT_OF_MEMORY);
+    CONSTANT(TARPON_ERROR_DEVICE_UNAVAILABLE);
+    CONSTANT(TARPON_ERROR_CUDA);
+    CONSTANT(TARPON_ERROR_INTERNAL);
+
+    CONSTANT(TARPON_F32);
+    CONSTANT(TARPON_F16);
+    CONSTANT(TARPON_BF16);
+    CONSTANT(TARPON_U8);
+    CONSTANT(TARPON_I32);
+
+    CONSTANT(TARPON_DEVICE_CPU);
+    CONSTANT(TARPON_DEVICE_SIM);
+    CONSTANT(TARPON_DEVICE_CUDA);
+
+    CONSTANT(TARPON_WEIGHT_INT4_SYMMETRIC);
+    CONSTANT(TARPON_LAYOUT_PLAIN);
+    CONSTANT(TARPON_LAYOUT_MARLIN);
+}
+
+static void print_structs(void) {
+    STRUCT(tarpon_device_options);
+    FIELD(tarpon_device_options, struct_size);
+    FIELD(tarpon_device_options, thread_count);
+
+    STRUCT(tarpon_device_info);
+    FIELD(tarpon_device_info, struct_size);
+    FIELD(tarpon_device_info, kind);
+    FIELD(tarpon_device_info, ordinal);
+    FIELD(tarpon_device_info, compute_capability);
+    FIELD(tarpon_device_info, processor_count);
+    FIELD(tarpon_device_info, reserved);
+    FIELD(tarpon_device_info, memory_bytes);
+    FIELD(tarpon_device_info, name);
+    FIELD(tarpon_device_info, isa);
+
+    STRUCT(tarpon_linear_desc);
+    FIELD(tarpon_linear_desc, struct_size);
+    FIELD(tarpon_linear_desc, weight_type);
+    FIELD(tarpon_linear_desc, in_features);
+    FIELD(tarpon_linear_desc, out_features);
+    FIELD(tarpon_linear_desc, group_size);
+    FIELD(tarpon_linear_desc, activation_dtype);
+    FIELD(tarpon_linear_desc, variant);
+
+    STRUCT(tarpon_linear_weights);
+    FIELD(tarpon_linear_weights, struct_size);
+    FIELD(tarpon_linear_weights, layout);
+    FIELD(tarpon_linear_weights, qweight);
+    FIELD(tarpon_linear_weights, qweight_bytes);
+    FIELD(tarpon_linear_weights, scales);
+    FIELD(tarpon_linear_weights, scales_bytes);
+
+    STRUCT(tarpon_linear_info);
+    FIELD(tarpon_linear_info, struct_size);
+    FIELD(tarpon_linear_info, reserved);
+    FIELD(tarpon_linear_info, weights_bytes);
+    FIELD(tarpon_linear_info, variant);
+}
+
+static void print_functions(void) {
+    FUNCTION(const char *, tarpon_version, void);
+    FUNCTION(int32_t, tarpon_abi_version, void);
+    FUNCTION(const char *, tarpon_status_name, int32_t);
+    FUNCTION(const char *, tarpon_last_error, void);
+
+    FUNCTION(int32_t, tarpon_device_count, int32_t, int32_t *);
+    FUNCTION(int32_t, tarpon_device_unavailable_reason, int32_t, char *, size_t);
+    FUNCTION(int32_t, tarpon_device_open, int32_t, int32_t, const tarpon_device_options *,
+             tarpon_device **);
+    FUNCTION(int32_t, tarpon_device_get_info, const tarpon_device *, tarpon_device_info *);
+    FUNCTION(void, tarpon_device_close, tarpon_device *);
+
+    FUNCTION(int32_t, tarpon_stream_create, tarpon_device *, tarpon_stream **);
+    FUNCTION(int32_t, tarpon_stream_wrap, tarpon_device *, void *, tarpon_stream **);
+    FUNCTION(int32_t, tarpon_stream_synchronize, tarpon_stream *);
+    FUNCTION(void, tarpon_stream_destroy, tarpon_stream *);
+
+    FUNCTION(int32_t, tarpon_buffer_create, tarpon_device *, size_t, tarpon_buffer **);
+    FUNCTION(int32_t, tarpon_buffer_wrap, tarpon_device *, void *, size_t, tarpon_buffer **);
+    FUNCTION(void *, tarpon_buffer_address, const tarpon_buffer *);
+    FUNCTION(size_t, tarpon_buffer_size_bytes, const tarpon_buffer *);
+    FUNCTION(void, tarpon_buffer_destroy, tarpon_buffer *);
+    FUNCTION(int32_t, tarpon_copy_to_device, tarpon_device *, void *, const void *, size_t,
+             tarpon_stream *);
+    FUNCTION(int32_t, tarpon_copy_to_host, tarpon_device *, void *, const void *, size_t,
+             tarpon_stream *);
+
+    FUNCTION(int32_t, tarpon_w4_quantize, const void *, int32_t, int64_t, int64_t, int32_t,
+             uint8_t *, uint16_t *);
+    FUNCTION(int32_t, tarpon_w4_dequantize, const uint8_t *, const uint16_t *, int64_t, int64_t,
+             int32_t, float *);
+    FUNCTION(int32_t, tarpon_marlin_size, int64_t, int64_t, int32_t, size_t *, size_t *);
+    FUNCTION(int32_t, tarpon_marlin_pack, const uint8_t *, const uint16_t *, int64_t, int64_t,
+             int32_t, int32_t *, uint16_t *);
+    FUNCTION(int32_t, tarpon_marlin_unpack, const int32_t *, const uint16_t *, int64_t, int64_t,
+             int32_t, uint8_t *, uint16_t *);
+
+    FUNCTION(int32_t, tarpon_linear_create, tarpon_device *, const tarpon_linear_desc *,
+             const tarpon_linear_weights *, tarpon_linear **);
+    FUNCTION(int32_t, tarpon_linear_workspace_bytes, const tarpon_linear *, int64_t, size_t *);
+    FUNCTION(int32_t, tarpon_linear_run, const tarpon_linear *, const void *, void *, int64_t,
+             void *, size_t, tarpon_stream *);
+    FUNCTION(int32_t, tarpon_linear_get_info, const tarpon_linear *, tarpon_linear_info *);
+    FUNCTION(void, tarpon_linear_destroy, tarpon_linear *);
+}
+
+int main(void) {
+    print_constants();
+    print_structs();
+    print_functions();
+    return 0;
+}
