@@ -41,7 +41,9 @@ struct Hadamard {
     // Stages across kCount vectors.
     template <int kCount>
     static void vector_stages(Reg (&v)[kCount]) {
+#pragma GCC unroll 16
         for (int h = 1; h < kCount; h *= 2) {
+#pragma GCC unroll 16
             for (int i = 0; i < kCount; ++i) {
                 if (i & h) continue;
                 const Reg a = v[i], b = v[i + h];
@@ -58,9 +60,11 @@ struct Hadamard {
     static void first_pass(const T *x, Out *y, int64_t count, float scale) {
         for (int64_t i = 0; i < count; i += kCount * kLanes) {
             Reg v[kCount];
+#pragma GCC unroll 16
             for (int j = 0; j < kCount; ++j)
                 v[j] = lane_stages(V::load(x + i + j * kLanes), kLanes);
             vector_stages(v);
+#pragma GCC unroll 16
             for (int j = 0; j < kCount; ++j)
                 V::store(y + i + j * kLanes, V::mul(v[j], scale));
         }
@@ -72,9 +76,11 @@ struct Hadamard {
         for (int64_t block = 0; block < count; block += kCount * stride) {
             for (int64_t i = block; i < block + stride; i += kLanes) {
                 Reg v[kCount];
+#pragma GCC unroll 16
                 for (int j = 0; j < kCount; ++j)
                     v[j] = V::load(row + i + j * stride);
                 vector_stages(v);
+#pragma GCC unroll 16
                 for (int j = 0; j < kCount; ++j)
                     V::store(y + i + j * stride, V::mul(v[j], scale));
             }
