@@ -1,0 +1,91 @@
+package dev.tarpon.quant.cli;
+
+import dev.tarpon.quant.convert.ModelSource;
+import dev.tarpon.quant.format.HostTensor;
+import dev.tarpon.quant.format.Names;
+import dev.tarpon.quant.format.OnnxFile;
+import dev.tarpon.quant.format.OnnxLinears;
+import dev.tarpon.quant.format.SafetensorsFile;
+import dev.tarpon.quant.format.Shapes;
+
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
+
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.nio.file.Path;
+import java.util.Collection;
+import java.util.HashMap;
+import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.Callable;
+
+/** Lists what a model file holds. */
+@Command(
+        name = "inspect",
+        mixinStandardHelpOptions = true,
+        description = {
+            "List the tensors and metadata of a safetensors or ONNX file.",
+            "",
+            "The whole header is checked: a file that this command lists is well-formed. For ONNX,"
+                    + " anonymous weights of linear layers are shown with the layer they belong to."
+        },
+        footerHeading = "%nExample:%n",
+        footer = "  ./tarpon inspect model.safetensors")
+final class InspectCommand implements Callable<Integer> {
+    @Spec private CommandSpec spec;
+
+    @Parameters(paramLabel = "FILE", description = "A .safetensors or .onnx file.")
+    private Path file;
+
+    @Override
+    public Integer call() throws IOException {
+        if (ModelSource.isOnnx(file)) {
+            try (OnnxFile onnx = OnnxFile.open(file)) {
+                Map<String, String> layers = new HashMap<>();
+                for (OnnxLinears.Weight weight : OnnxLinears.find(onnx)) {
+                    if (!weight.name().equals(weight.weight().name())) {
+                        layers.put(weight.weight().name(), weight.name());
+                    }
+                }
+                print(onnx.initializers(), onnx.metadata(), layers);
+            }
+        } else {
+            try (SafetensorsFile safetensors = SafetensorsFile.open(file)) {
+                print(safetensors.tensors(), safetensors.metadata(), Map.of());
+            }
+        }
+        return ExitCode.OK;
+    }
+
+    private void print(
+            Collection<HostTensor> tensors,
+            Map<String, String> metadata,
+            Map<String, String> layers) {
+        PrintWriter out = spec.commandLine().getOut();
+        if (!metadata.isEmpty()) {
+            var table = new Table();
+            metadata.forEach(
+                    (key, value) -> table.row(Names.printable(key), Names.printable(value)));
+            out.println("Metadata");
+            table.print(out, "  ");
+        }
+        var table = new Table().row("name", "type", "shape", "bytes", "");
+        long total = 0;
+        for (HostTensor tensor : tensors) {
+            String layer = layers.get(tensor.name());
+            table.row(
+                    Names.printable(tensor.name()),
+                    tensor.type().name(),
+                    Shapes.text(tensor.shape()),
+                    Long.toString(tensor.data().byteSize()),
+                    layer == null ? "" : "= " + Names.printable(layer));
+            total += tensor.data().byteSize();
+        }
+        out.println("Tensors");
+        table.print(out, "  ");
+        out.printf(Locale.ROOT, "%d tensors, %s%n", tensors.size(), Units.bytes(total));
+    }
+}

@@ -1,0 +1,240 @@
+package dev.tarpon.quant.cli;
+
+import dev.tarpon.Device;
+import dev.tarpon.quant.op.LinearOps;
+import dev.tarpon.quant.op.WeightForm;
+import dev.tarpon.quant.op.WeightOptions;
+
+import picocli.CommandLine.Command;
+import picocli.CommandLine.HelpCommand;
+import picocli.CommandLine.ITypeConverter;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+import picocli.CommandLine.TypeConversionException;
+
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Locale;
+import java.util.concurrent.Callable;
+
+/** Single operations from file to file, for comparison with other software. */
+@Command(
+        name = "op",
+        mixinStandardHelpOptions = true,
+        synopsisSubcommandLabel = "NAME",
+        description = {
+            "Run one operation on tensors from a safetensors file and write its results to"
+                    + " another.",
+            "",
+            "M rows, K input features, N output features; G = ceil(K / group) scales a column, 1"
+                + " for group -1. MARLIN order pads K to Kp, a multiple of 16, and N to Np, a"
+                + " multiple of 64; results carry n, k, group and bits as metadata, and inputs that"
+                + " carry them need no flags."
+        },
+        subcommands = {
+            OpCommand.LinearPack.class,
+            OpCommand.LinearUnpack.class,
+            OpCommand.Linear.class,
+            HelpCommand.class
+        },
+        footerHeading = "%nExamples:%n",
+        footer = {
+            "  ./tarpon op linear-pack --in w.safetensors --out packed.safetensors --group 128",
+            "  ./tarpon op linear --device cpu --in xw.safetensors --out y.safetensors",
+            "  ./tarpon op help linear"
+        })
+final class OpCommand implements Runnable {
+    @Spec private CommandSpec spec;
+
+    @Override
+    public void run() {
+        throw new ParameterException(spec.commandLine(), "the name of an operation is missing");
+    }
+
+    /** The files of any operation. */
+    static final class Files {
+        @Option(
+                names = "--in",
+                paramLabel = "IN",
+                required = true,
+                description = "The safetensors file to read.")
+        private Path in;
+
+        @Option(
+                names = "--out",
+                paramLabel = "OUT",
+                required = true,
+                description = "The safetensors file to write; it appears when it is complete.")
+        private Path out;
+    }
+
+    /** What is said about the weight. */
+    static final class Weight {
+        @Spec(Spec.Target.MIXEE)
+        private CommandSpec spec;
+
+        @Option(
+                names = "--bits",
+                paramLabel = "BITS",
+                defaultValue = "4",
+                description = "Bits per weight: 4.")
+        private int bits;
+
+        @Option(
+                names = "--group",
+                paramLabel = "SIZE",
+                description =
+                        "Input features that share a scale: 128, or -1 for all of them (scales [1,"
+                                + " N]). Default: the input's metadata, or else 128.")
+        private Integer group;
+
+        @Option(
+                names = "--n",
+                paramLabel = "N",
+                description =
+                        "Output features. Default: the input's metadata, or else the tensor's"
+                                + " size.")
+        private Long n;
+
+        @Option(
+                names = "--k",
+                paramLabel = "K",
+                description =
+                        "Input features. Default: the input's metadata, or else the tensor's size.")
+        private Long k;
+
+        @Option(
+                names = "--form",
+                paramLabel = "FORM",
+                converter = FormConverter.class,
+                description =
+                        "Which weight to take if the input holds several: weight, codes or"
+                                + " qweight.")
+        private WeightForm form;
+
+        WeightOptions options() {
+            if (bits != 4) {
+                throw new ParameterException(
+                        spec.commandLine(), "--bits %d: only 4 is supported".formatted(bits));
+            }
+            if (group != null) {
+                Groups.require(spec, group);
+            }
+            return new WeightOptions(bits, group, n, k, form);
+        }
+    }
+
+    /** The device, for operations that any device gives the same result for. */
+    static final class HostDevice {
+        @Option(
+                names = "--device",
+                paramLabel = "DEVICE",
+                defaultValue = "cpu",
+                description =
+                        "Accepted for uniformity: this operation runs on the host, and its result"
+                                + " does not depend on the device.")
+        private String device;
+    }
+
+    @Command(
+            name = "linear-pack",
+            mixinStandardHelpOptions = true,
+            description = {
+                "Quantise and pack a weight to MARLIN order.",
+                "",
+                "Reads weight [N, K] in F16, BF16 or F32 as torch keeps it (quantised round to"
+                        + " nearest); or codes U8 [K, N], each 0..15, with scales F16 [G, N].",
+                "Writes qweight I32 [Kp/16, 2*Np] and scales_packed F16 [G, Np], which are MARLIN's"
+                        + " B and s, and codes and scales in plain order."
+            })
+    static final class LinearPack implements Callable<Integer> {
+        @Mixin private HostDevice device;
+        @Mixin private Files files;
+        @Mixin private Weight weight;
+
+        @Override
+        public Integer call() throws IOException {
+            LinearOps.pack(files.in, files.out, weight.options());
+            return ExitCode.OK;
+        }
+    }
+
+    @Command(
+            name = "linear-unpack",
+            mixinStandardHelpOptions = true,
+            description = {
+                "Unpack a weight from MARLIN order.",
+                "",
+                "Reads qweight I32 [Kp/16, 2*Np] and scales_packed F16 [G, Np].",
+                "Writes codes U8 [K, N] and scales F16 [G, N]."
+            })
+    static final class LinearUnpack implements Callable<Integer> {
+        @Mixin private HostDevice device;
+        @Mixin private Files files;
+        @Mixin private Weight weight;
+
+        @Override
+        public Integer call() throws IOException {
+            LinearOps.unpack(files.in, files.out, weight.options());
+            return ExitCode.OK;
+        }
+    }
+
+    @Command(
+            name = "linear",
+            mixinStandardHelpOptions = true,
+            description = {
+                "Multiply: y = x W with 4-bit W.",
+                "",
+                "Reads x [M, K] in F16, BF16 or (on the cpu) F32, and the weight as weight; as"
+                        + " codes and scales; or as qweight and scales_packed.",
+                "Writes y [M, N] in the type of x."
+            })
+    static final class Linear implements Callable<Integer> {
+        @Spec private CommandSpec spec;
+
+        @Option(
+                names = "--device",
+                paramLabel = "DEVICE",
+                defaultValue = "cpu",
+                description = "cpu, sim, cuda or cuda:N. Default: cpu.")
+        private String device;
+
+        @Option(
+                names = "--variant",
+                paramLabel = "NAME",
+                description = "The kernel to use. Default: the library chooses.")
+        private String variant;
+
+        @Mixin private Files files;
+        @Mixin private Weight weight;
+
+        @Override
+        public Integer call() throws IOException {
+            WeightOptions options = weight.options();
+            try (Device opened = Devices.open(spec, device)) {
+                LinearOps.linear(opened, files.in, files.out, options, variant);
+            }
+            return ExitCode.OK;
+        }
+    }
+
+    /** weight, codes or qweight. */
+    static final class FormConverter implements ITypeConverter<WeightForm> {
+        @Override
+        public WeightForm convert(String value) {
+            return Arrays.stream(WeightForm.values())
+                    .filter(form -> form.toString().equals(value.toLowerCase(Locale.ROOT)))
+                    .findFirst()
+                    .orElseThrow(
+                            () ->
+                                    new TypeConversionException(
+                                            "'%s' is not one of weight, codes, qweight"
+                                                    .formatted(value)));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+package dev.tarpon.quant.convert;
+
+import dev.tarpon.quant.format.FormatException;
+import dev.tarpon.quant.format.HostTensor;
+import dev.tarpon.quant.format.OnnxFile;
+import dev.tarpon.quant.format.OnnxLinears;
+import dev.tarpon.quant.format.SafetensorsFile;
+
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.regex.Pattern;
+
+/**
+ * A model file, divided into the weights of linear layers and everything else.
+ *
+ * <p>In an ONNX file the graph tells which matrices are weights of linear layers: those that a
+ * MatMul or Gemm multiplies by. A safetensors file has no graph: there the weights are the matrices
+ * in a floating-point type whose name ends in "weight" and is not that of an embedding, norm or
+ * output head.
+ */
+public final class ModelSource implements AutoCloseable {
+    /**
+     * The weight of a linear layer.
+     *
+     * @param layer the layer's name, without ".weight"
+     * @param tensor the matrix
+     * @param outFeaturesFirst whether it is [N, K], as torch keeps it, instead of [K, N]
+     */
+    public record LinearWeight(String layer, HostTensor tensor, boolean outFeaturesFirst) {
+        /** N. */
+        public long outFeatures() {
+            return tensor.dimension(outFeaturesFirst ? 0 : 1);
+        }
+
+        /** K. */
+        public long inFeatures() {
+            return tensor.dimension(outFeaturesFirst ? 1 : 0);
+        }
+    }
+
+    /** Names that are no linear layer, or one that is better left as it is. */
+    public static final String DEFAULT_EXCLUDE =
+            "(.*[._])?(\\w*embed\\w*|wte|wpe|lm_head|\\w*[nN]orm\\w*)([._].*)?";
+
+    private static final String WEIGHT = "weight";
+
+    private final Runnable closeFile;
+    private final List<LinearWeight> linears = new ArrayList<>();
+    private final List<HostTensor> others = new ArrayList<>();
+    private final Map<String, String> metadata;
+
+    private ModelSource(Runnable closeFile, Map<String, String> metadata) {
+        this.closeFile = closeFile;
+        this.metadata = metadata;
+    }
+
+    /** Whether the reader for ONNX is the one to use, by the file's name. */
+    public static boolean isOnnx(Path path) {
+        return path.toString().toLowerCase(Locale.ROOT).endsWith(".onnx");
+    }
+
+    /**
+     * Opens a model.
+     *
+     * @param include if given, only tensors whose whole name matches are quantised
+     * @param exclude tensors whose whole name matches are not quantised
+     */
+    public static ModelSource open(Path path, Optional<Pattern> include, Pattern exclude)
+            throws IOException {
+        return isOnnx(path) ? onnx(path, include, exclude) : safetensors(path, include, exclude);
+    }
+
+    private static ModelSource safetensors(Path path, Optional<Pattern> include, Pattern exclude)
+            throws IOException {
+        SafetensorsFile file = SafetensorsFile.open(path);
+        var source = new ModelSource(file::close, file.metadata());
+        for (HostTensor tensor : file.tensors()) {
+            String name = tensor.name();
+            boolean candidate =
+                    name.equals(WEIGHT) || name.endsWith("." + WEIGHT) || include.isPresent();
+            if (candidate && isMatrix(tensor) && isChosen(name, include, exclude)) {
+                source.linears.add(new LinearWeight(layerOf(name), tensor, true));
+            } else {
+                source.others.add(tensor);
+            }
+        }
+        return source;
+    }
+
+    private static ModelSource onnx(Path path, Optional<Pattern> include, Pattern exclude)
+            throws IOException {
+        OnnxFile file = OnnxFile.open(path);
+        try {
+            var source = new ModelSource(file::close, file.metadata());
+            Set<String> taken = new HashSet<>();
+            for (OnnxLinears.Weight weight : OnnxLinears.find(file)) {
+                if (isMatrix(weight.weight()) && isChosen(weight.name(), include, exclude)) {
+                    taken.add(weight.weight().name());
+                    source.linears.add(
+                            new LinearWeight(
+                                    layerOf(weight.name()),
+                                    weight.weight(),
+                                    weight.outFeaturesFirst()));
+                }
+            }
+            for (HostTensor tensor : file.initializers()) {
+                if (!taken.contains(tensor.name())) {
+                    source.others.add(tensor);
+                }
+            }
+            return source;
+        } catch (FormatException failure) {
+            file.close();
+            throw failure;
+        }
+    }
+
+    private static boolean isMatrix(HostTensor tensor) {
+        return tensor.type().isFloat() && tensor.rank() == 2 && tensor.elements() > 0;
+    }
+
+    private static boolean isChosen(String name, Optional<Pattern> include, Pattern exclude) {
+        return include.map(pattern -> pattern.matcher(name).matches()).orElse(true)
+                && !exclude.matcher(name).matches();
+    }
+
+    private static String layerOf(String name) {
+        String suffix = "." + WEIGHT;
+        return name.endsWith(suffix) ? name.substring(0, name.length() - suffix.length()) : name;
+    }
+
+    /** The weights to quantise. */
+    public List<LinearWeight> linears() {
+        return List.copyOf(linears);
+    }
+
+    /** All other tensors. */
+    public List<HostTensor> others() {
+        return List.copyOf(others);
+    }
+
+    /** What the file says about itself. */
+    public Map<String, String> metadata() {
+        return metadata;
+    }
+
+    @Override
+    public void close() {
+        closeFile.run();
+    }
+}
