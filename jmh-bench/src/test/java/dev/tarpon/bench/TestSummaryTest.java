@@ -21,25 +21,35 @@ class TestSummaryTest {
                 build.resolve("ctest.xml"),
                 """
                 <?xml version="1.0" encoding="UTF-8"?>
-                <testsuite name="x" tests="3" failures="1" skipped="1">
+                <testsuite name="x" tests="4" failures="1" skipped="1">
                   <testcase name="abi" classname="abi" time="1" status="run">
-                    <system-out>ok
-                SKIPPED cuda:0: no driver
+                    <system-out>passed   test_versions (0.00 s)
+                passed   test_copies (0.00 s)
+                skipped  test_cuda: no driver
+                2 passed, 0 failed, 1 skipped
                 </system-out></testcase>
                   <testcase name="ptx" classname="ptx" time="0" status="notrun">
                     <skipped message="SKIP_RETURN_CODE=77"/>
-                    <system-out>SKIPPED: no GPU</system-out></testcase>
+                    <system-out>skipped  test_mma: no GPU
+                0 passed, 0 failed, 1 skipped
+                </system-out></testcase>
+                  <testcase name="harness" classname="harness" time="0" status="run">
+                    <system-out>skipped  test_skips: on purpose
+                0 passed, 2 failed, 1 skipped
+                </system-out></testcase>
                   <testcase name="bad" classname="bad" time="0" status="fail">
                     <failure message="Failed"/><system-out>boom</system-out></testcase>
                 </testsuite>
                 """);
         TestSummary summary = new TestSummary();
         summary.add(build.resolve("ctest.xml"));
-        assertEquals("1 passed, 1 failed, 2 skipped", summary.line());
+        assertEquals("3 passed, 1 failed, 2 skipped", summary.line());
         assertEquals(
-                List.of("ctest cmake: abi: cuda:0: no driver", "ctest cmake: ptx: no GPU"),
+                List.of(
+                        "ctest cmake: abi: test_cuda: no driver",
+                        "ctest cmake: ptx: test_mma: no GPU"),
                 summary.skipped().stream().map(Object::toString).toList());
-        assertEquals("ctest cmake: bad: Failed", summary.failed().getFirst().toString());
+        assertEquals("ctest cmake: bad: Failed", summary.failed().get(0).toString());
     }
 
     @Test
