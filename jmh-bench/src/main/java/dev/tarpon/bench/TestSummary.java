@@ -127,21 +127,23 @@ public final class TestSummary {
                 skipped.add(new Event(suite, label, firstLine(skip)));
             }
         } else {
-            int inside = suite.startsWith("ctest") ? passedInside(output) : 0;
-            passed += Math.max(1, inside);
-            if (inside > 0) {
-                addSkipLines(suite, label, output);
-            }
+            addPassed(suite, label, output);
         }
     }
 
     /**
-     * How many tests passed in a native test program that passed as a whole; 0 if it does not say,
-     * or reports a failure: then it is a test of the harness, whose output is not to be believed.
+     * A passed test of ctest is a program of many tests, if it says so in its closing line. One
+     * that reports failures and passes all the same is a test of the harness: its output is not to
+     * be believed.
      */
-    private static int passedInside(String output) {
+    private void addPassed(String suite, String label, String output) {
         Matcher counts = COUNTS.matcher(output);
-        return counts.find() && counts.group(2).equals("0") ? Integer.parseInt(counts.group(1)) : 0;
+        boolean counted = counts.find();
+        boolean trusted = !counted || (!counts.group(1).equals("0") && counts.group(2).equals("0"));
+        passed += counted && trusted ? Integer.parseInt(counts.group(1)) : 1;
+        if (trusted && suite.startsWith("ctest")) {
+            addSkipLines(suite, label, output);
+        }
     }
 
     /** Returns how many there were. */

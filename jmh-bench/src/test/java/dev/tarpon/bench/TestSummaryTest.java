@@ -21,7 +21,7 @@ class TestSummaryTest {
                 build.resolve("ctest.xml"),
                 """
                 <?xml version="1.0" encoding="UTF-8"?>
-                <testsuite name="x" tests="4" failures="1" skipped="1">
+                <testsuite name="x" tests="5" failures="1" skipped="1">
                   <testcase name="abi" classname="abi" time="1" status="run">
                     <system-out>passed   test_versions (0.00 s)
                 passed   test_copies (0.00 s)
@@ -37,17 +37,21 @@ class TestSummaryTest {
                     <system-out>skipped  test_skips: on purpose
                 0 passed, 2 failed, 1 skipped
                 </system-out></testcase>
+                  <testcase name="single" classname="single" time="0" status="run">
+                    <system-out>SKIPPED: golden file a.safetensors is not there
+                </system-out></testcase>
                   <testcase name="bad" classname="bad" time="0" status="fail">
                     <failure message="Failed"/><system-out>boom</system-out></testcase>
                 </testsuite>
                 """);
         TestSummary summary = new TestSummary();
         summary.add(build.resolve("ctest.xml"));
-        assertEquals("3 passed, 1 failed, 2 skipped", summary.line());
+        assertEquals("4 passed, 1 failed, 3 skipped", summary.line());
         assertEquals(
                 List.of(
                         "ctest cmake: abi: test_cuda: no driver",
-                        "ctest cmake: ptx: test_mma: no GPU"),
+                        "ctest cmake: ptx: test_mma: no GPU",
+                        "ctest cmake: single: golden file a.safetensors is not there"),
                 summary.skipped().stream().map(Object::toString).toList());
         assertEquals("ctest cmake: bad: Failed", summary.failed().get(0).toString());
     }
