@@ -12,28 +12,27 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
 
-/** Runs the JMH benchmarks in a process of their own. */
+/** Runs benchmarks.jar in a process of its own. */
 @Command(
         name = "bench",
         mixinStandardHelpOptions = true,
         description = {
             "Run the benchmarks of jmh-bench.",
             "",
-            "Everything after -- goes to JMH. Close other programs first: JMH measures the machine"
-                    + " as it is."
+            "Everything after -- goes to benchmarks.jar. Close other programs first: they take"
+                    + " part in what is measured."
         },
         footerHeading = "%nExamples:%n",
         footer = {
-            "  ./tarpon bench -- -l                       list the benchmarks",
-            "  ./tarpon bench -- Linear -rf json -rff linear.json",
-            "  ./tarpon bench -- -h                       JMH's own options"
+            "  ./tarpon bench -- --help                   what can be chosen",
+            "  ./tarpon bench -- --benchmarks linear --shapes 4096x4096 --rows 1,16,128"
         })
 final class BenchCommand implements Callable<Integer> {
     static final String JAR = "jmh-bench/target/benchmarks.jar";
 
     @Spec private CommandSpec spec;
 
-    @Parameters(paramLabel = "JMH", arity = "0..*", description = "Arguments for JMH.")
+    @Parameters(paramLabel = "ARG", arity = "0..*", description = "For benchmarks.jar.")
     private List<String> arguments = List.of();
 
     @Override
