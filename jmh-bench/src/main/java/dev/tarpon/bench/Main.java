@@ -18,9 +18,8 @@ import java.util.Optional;
 import java.util.concurrent.Callable;
 
 /**
- * Runs Tarpon's benchmarks beside their baselines and writes a report. {@code java -jar
- * jmh-bench/target/benchmarks.jar --help} explains; exit code 0 is success, 1 a benchmark that
- * failed, 2 wrong arguments.
+ * Runs Tarpon's benchmarks beside their baselines and writes a report. {@code ./tarpon bench --
+ * --help} explains; exit code 0 is success, 1 a benchmark that failed, 2 wrong arguments.
  */
 @Command(
         name = "benchmarks.jar",
@@ -36,9 +35,8 @@ import java.util.concurrent.Callable;
         footer = {
             "",
             "Examples:",
-            "  java -jar jmh-bench/target/benchmarks.jar",
-            "  java -jar jmh-bench/target/benchmarks.jar --benchmarks linear \\",
-            "      --shapes 384x1536,4096x4096 --rows 1,16,128 --rounds 5"
+            "  ./tarpon bench",
+            "  ./tarpon bench -- --benchmarks linear --rows 1,16,128 --rounds 5"
         })
 public final class Main implements Callable<Integer> {
     private static final List<String> OVERHEAD = List.of("javaCall", "downcall", "emptyLinear");
@@ -221,6 +219,8 @@ public final class Main implements Callable<Integer> {
     }
 
     private String ownCommand() {
-        return ("java -jar jmh-bench/target/benchmarks.jar " + String.join(" ", arguments)).strip();
+        return arguments.length == 0
+                ? "./tarpon bench"
+                : "./tarpon bench -- " + String.join(" ", arguments);
     }
 }
