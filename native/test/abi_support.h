@@ -4,13 +4,12 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "tarpon.h"
+#include "testing/random.h"
 #include "types.h"
 
 namespace tarpon::test {
@@ -41,7 +40,9 @@ inline Owned<tarpon_device> open_device(tarpon_device_kind kind, std::string *re
 inline const char *dtype_name(tarpon_dtype dtype) {
     return dtype == TARPON_F32 ? "f32" : dtype == TARPON_F16 ? "f16" : "bf16";
 }
-inline size_t dtype_bytes(tarpon_dtype dtype) { return dtype == TARPON_F32 ? 4 : 2; }
+inline size_t dtype_bytes(tarpon_dtype dtype) {
+    return dtype == TARPON_F32 ? 4 : 2;
+}
 
 inline float load(const void *data, tarpon_dtype dtype, int64_t i) {
     switch (dtype) {
@@ -85,17 +86,17 @@ struct Layer {
 enum class Values { kRandom, kExactInteger };
 
 // kExactInteger: small codes and power-of-two scales, so that every partial sum is exact in fp32.
-inline Layer make_layer(int64_t n, int64_t k, int32_t group_size, Values values, uint32_t seed) {
+inline Layer make_layer(int64_t n, int64_t k, int32_t group_size, Values values, uint64_t seed) {
     Layer layer{n, k, group_size, group_size == -1 ? 1 : (k + group_size - 1) / group_size, {}, {}};
-    std::mt19937 random(seed);
+    testing::Random random(seed);
     layer.codes.resize(n * k);
     layer.scales.resize(layer.groups * n);
     for (uint8_t &code : layer.codes)
-        code = static_cast<uint8_t>(random() % 16);
+        code = static_cast<uint8_t>(random.integer(0, 15));
     for (uint16_t &scale : layer.scales) {
         const float value = values == Values::kExactInteger
-                                ? std::ldexp(1.0f, static_cast<int>(random() % 3) - 2)
-                                : 0.002f + 0.02f * (random() % 1000) / 1000.0f;
+                                ? std::ldexp(1.0f, static_cast<int>(random.integer(-2, 0)))
+                                : static_cast<float>(random.uniform(0.002, 0.022));
         scale = from_float<half_t>(value).bits;
     }
     return layer;
@@ -103,14 +104,13 @@ inline Layer make_layer(int64_t n, int64_t k, int32_t group_size, Values values,
 
 // x [m, K] of a dtype, as bytes.
 inline std::vector<char> make_activations(int64_t m, int64_t k, tarpon_dtype dtype, Values values,
-                                          uint32_t seed) {
+                                          uint64_t seed) {
     std::vector<char> x(m * k * dtype_bytes(dtype));
-    std::mt19937 random(seed);
-    std::normal_distribution<float> normal;
+    testing::Random random(seed);
     for (int64_t i = 0; i < m * k; ++i) {
         const float value = values == Values::kExactInteger
-                                ? static_cast<float>(static_cast<int>(random() % 3) - 1)
-                                : normal(random);
+                                ? static_cast<float>(random.integer(-1, 1))
+                                : static_cast<float>(random.normal());
         store(x.data(), dtype, i, value);
     }
     return x;
