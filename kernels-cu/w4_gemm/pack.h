@@ -49,6 +49,12 @@ constexpr int marlin_scale_column(int pos, bool single_group) {
     return span + 2 * lane4 + value % 2 + 8 * (value / 2);
 }
 
+// The same for all Np columns.
+constexpr int64_t marlin_scale_source(int64_t pos, bool single_group) {
+    const int within = static_cast<int>(pos % kUnitN);
+    return pos - within + marlin_scale_column(within, single_group);
+}
+
 struct MarlinSize {
     size_t qweight_words;  // int32
     size_t scales_elems;   // binary16
@@ -110,10 +116,9 @@ inline void unpack_unit(const int32_t *words, UnitCodes &unit) {
 
 }  // namespace detail
 
-// Codes must be 0..15. qweight and scales_packed have the sizes of marlin_size(n, k, groups).
-inline void marlin_pack(const uint8_t *codes, const uint16_t *scales, int64_t n, int64_t k,
-                        int64_t groups, int32_t *qweight, uint16_t *scales_packed) {
-    const MarlinSize size = marlin_size(n, k, groups);
+// Codes must be 0..15. qweight has marlin_size(n, k, 1).qweight_words words.
+inline void marlin_pack_codes(const uint8_t *codes, int64_t n, int64_t k, int32_t *qweight) {
+    const MarlinSize size = marlin_size(n, k, 1);
     detail::UnitCodes unit;
     for (int64_t k0 = 0; k0 < size.k_padded; k0 += kUnitK) {
         const int rows = static_cast<int>(k - k0 < kUnitK ? k - k0 : kUnitK);
@@ -127,13 +132,25 @@ inline void marlin_pack(const uint8_t *codes, const uint16_t *scales, int64_t n,
             qweight += kUnitWords;
         }
     }
+}
+
+// scales_packed has marlin_size(n, 1, groups).scales_elems elements. The GPU kernels take the order
+// for groups (single_group = false) in any case; the exchange format does not.
+inline void marlin_pack_scales(const uint16_t *scales, int64_t n, int64_t groups, bool single_group,
+                               uint16_t *scales_packed) {
+    const MarlinSize size = marlin_size(n, 1, groups);
     for (int64_t g = 0; g < groups; ++g) {
         for (int64_t i = 0; i < size.n_padded; ++i) {
-            const int64_t column = i / kUnitN * kUnitN +
-                                   marlin_scale_column(static_cast<int>(i % kUnitN), groups == 1);
+            const int64_t column = marlin_scale_source(i, single_group);
             *scales_packed++ = column < n ? scales[g * n + column] : uint16_t{0};
         }
     }
+}
+
+inline void marlin_pack(const uint8_t *codes, const uint16_t *scales, int64_t n, int64_t k,
+                        int64_t groups, int32_t *qweight, uint16_t *scales_packed) {
+    marlin_pack_codes(codes, n, k, qweight);
+    marlin_pack_scales(scales, n, groups, groups == 1, scales_packed);
 }
 
 // The exact inverse: padding is dropped.
@@ -154,8 +171,7 @@ inline void marlin_unpack(const int32_t *qweight, const uint16_t *scales_packed,
     }
     for (int64_t g = 0; g < groups; ++g) {
         for (int64_t i = 0; i < size.n_padded; ++i) {
-            const int64_t column = i / kUnitN * kUnitN +
-                                   marlin_scale_column(static_cast<int>(i % kUnitN), groups == 1);
+            const int64_t column = marlin_scale_source(i, groups == 1);
             if (column < n) scales[g * n + column] = *scales_packed;
             ++scales_packed;
         }

@@ -1,0 +1,40 @@
+// The W4 GEMM of one device: what native/src/cuda/linear.cc calls. Plain C++; the kernels are
+// behind it, in launch.cu.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "w4_gemm/config.h"
+
+namespace tarpon::w4_gemm {
+
+enum class Activation { kF16, kBF16 };
+
+// W on the device, as marlin_pack_codes() and marlin_pack_scales(single_group = false) make it.
+struct Weights {
+    int64_t n, k;
+    int64_t groups;      // 1: one scale a column
+    int64_t group_size;  // a power of two >= kMinGroupSize; ignored for one group
+    const void *qweight;
+    const void *scales;
+};
+
+struct Operands {
+    const void *x;  // [m, k], aligned to its elements
+    void *y;        // [m, n], likewise
+    int64_t m;      // >= 1
+    void
+        *workspace;  // launch_workspace_bytes() of the choice; arbitrary contents, 256-byte aligned
+};
+
+// Cold: gives the kernels of an activation type their shared memory on the current device.
+cudaError_t prepare(Activation activation, bool grouped);
+
+// Hot: one launch by a choice of select(), or by any other grid and stripe that cover the work.
+cudaError_t run(const Weights &weights, Activation activation, const Choice &choice,
+                const Operands &operands, cudaStream_t stream);
+
+}  // namespace tarpon::w4_gemm
