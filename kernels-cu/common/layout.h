@@ -1,6 +1,6 @@
 // Fragment maps, permutations and swizzles as constexpr functions: the one truth that packers,
 // kernels, reference code and the simulator share. Plain C++; checked against hand-typed tables of
-// the PTX ISA manual in test/ptx_layout_test.cc.
+// the PTX ISA manual in common/test/layout_test.cc.
 #pragma once
 
 #include "common/types.h"

@@ -9,7 +9,7 @@
 //   - lanes of a warp reach the operations marked [warp] together, all 32 of them;
 //   - a block's size is a multiple of 32.
 // TARPON_WHERE is the caller's source position, which the simulator's reports name; it is empty on
-// a GPU. test/ptx_conformance_test.cu runs every function here in both worlds.
+// a GPU. common/test/ptx_conformance_test.cu runs every function here in both worlds.
 #pragma once
 
 #include <cstddef>
@@ -451,7 +451,9 @@ TARPON_DEVICE void unpack2(uint32_t pair, float &lo, float &hi) {
 // ---- Order between blocks ---------------------------------------------------------------------
 // A lock: the owner writes its data, every warp passes a sync_threads, then one thread does
 // st_release or red_release_add; the next owner's thread spins on ld_acquire, then sync_threads.
-// On the simulator ld_acquire lets the other threads and blocks run.
+// On the simulator ld_acquire lets the other threads and blocks run. It may look at memory that
+// nobody has written, since a protocol may wait for a value that garbage cannot be; one that takes
+// fresh memory for zeros fails on the simulator's poison.
 
 TARPON_DEVICE int32_t ld_acquire(const int32_t *pointer TARPON_WHERE) {
 #ifdef __CUDACC__

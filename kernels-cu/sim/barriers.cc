@@ -176,7 +176,7 @@ void named_barrier(int id, int threads, bool wait, Where where) {
 
 // A thread that looks again and finds the same is spinning: it sleeps until the value changes.
 int32_t ld_acquire(const int32_t *pointer, Where where) {
-    check_global_load(pointer, sizeof *pointer, where);
+    check_global_bounds("ld_acquire", pointer, sizeof *pointer, where);
     Thread &thread = engine().current();
     if (thread.polled == pointer && thread.polled_value == *pointer) {
         thread.waits_in = "ld_acquire";
@@ -197,7 +197,7 @@ void st_release(int32_t *pointer, int32_t value, Where where) {
 }
 
 int32_t atomic_add(int32_t *pointer, int32_t value, Where where) {
-    check_global_load(pointer, sizeof *pointer, where);
+    check_global_load(pointer, sizeof *pointer, where);  // who adds to garbage gets garbage
     check_global_store(pointer, sizeof *pointer, where);
     const int32_t before = *pointer;
     *pointer = int32_t(uint32_t(before) + uint32_t(value));

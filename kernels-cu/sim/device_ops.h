@@ -52,6 +52,7 @@ int32_t atomic_add(int32_t *pointer, int32_t value, Where where);
 // The running block's shared memory; fails if the launch gave it less than `storage_bytes`.
 void *shared_memory(size_t storage_bytes);
 
+void check_global_bounds(const char *operation, const void *pointer, size_t bytes, Where where);
 // Bounds, alignment, initialisation and (shared memory) races; then the caller moves the bytes.
 void check_global_load(const void *pointer, size_t bytes, Where where);
 void check_global_store(void *pointer, size_t bytes, Where where);

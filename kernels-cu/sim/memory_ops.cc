@@ -86,6 +86,10 @@ void fail_shared(const char *operation, const SharedFault &fault, size_t bytes, 
     engine().fail(operation, where, what, details);
 }
 
+void check_global_bounds(const char *operation, const void *pointer, size_t bytes, Where where) {
+    find_global(operation, pointer, bytes, where);
+}
+
 void check_global_load(const void *pointer, size_t bytes, Where where) {
     const Allocation &allocation = find_global("ld_global", pointer, bytes, where);
     check_written("ld_global", allocation, pointer, bytes, where);
