@@ -101,9 +101,9 @@ enum {
 
 typedef int32_t tarpon_device_kind;
 enum {
-    TARPON_DEVICE_CPU = 0,  /* this process's processors; always there */
-    TARPON_DEVICE_SIM = 1,  /* the CUDA kernels on a host simulator; for tests, slow and strict */
-    TARPON_DEVICE_CUDA = 2  /* an NVIDIA GPU, compute capability 8.0 or newer */
+    TARPON_DEVICE_CPU = 0, /* this process's processors; always there */
+    TARPON_DEVICE_SIM = 1, /* the CUDA kernels on a host simulator; for tests, slow and strict */
+    TARPON_DEVICE_CUDA = 2 /* an NVIDIA GPU, compute capability 8.0 or newer */
 };
 
 typedef struct tarpon_device tarpon_device;
@@ -222,9 +222,9 @@ TARPON_API tarpon_status tarpon_copy_to_host(tarpon_device *device, void *host_d
  *
  * MARLIN order, the format of IST-DASLab's packer: qweight int32 [Kp/16, 2*Np], scales binary16
  * [G, Np], with Kp and Np the next multiples of 16 and 64; padding weights are zero (code 8),
- * padding scales are zero. Scales are permuted for the kernel's fragments: each 64 columns by an 8x8
- * transpose, but with one group over K (group_size -1, or K <= group_size) each 32 columns in the
- * per-channel order. For the sizes that the original packer takes the bits are the same.
+ * padding scales are zero. Scales are permuted for the kernel's fragments: each 64 columns by an
+ * 8x8 transpose, but with one group over K (group_size -1, or K <= group_size) each 32 columns in
+ * the per-channel order. For the sizes that the original packer takes the bits are the same.
  * Source: Frantar et al., "MARLIN: Mixed-Precision Auto-Regressive Parallel Inference on Large
  * Language Models", section 3; see kernels-cu/w4_gemm/README.md for the drawing.
  *
@@ -277,6 +277,19 @@ enum {
     TARPON_LAYOUT_MARLIN = 1 /* qweight int32 and scales binary16 as tarpon_marlin_pack() makes */
 };
 
+/*
+ * What a layer computes with. EXACT: activations as they are given. INT8_ACTIVATIONS: the
+ * activations of each row and 128 inputs are rounded to int8 by the scale max|x| / 127, products
+ * are summed in integers and the sums scaled in binary32; two to four times the arithmetic rate on
+ * CPUs with int8 dot products, for an error of about 0.7% of y (normally distributed x) on top of
+ * the 4-bit weights'. 128 inputs of which one is not finite give NaN.
+ */
+typedef int32_t tarpon_linear_arithmetic;
+enum {
+    TARPON_ARITHMETIC_EXACT = 0,
+    TARPON_ARITHMETIC_INT8_ACTIVATIONS = 1 /* CPU only */
+};
+
 typedef struct tarpon_linear_desc {
     uint32_t struct_size; /* sizeof(tarpon_linear_desc) */
     tarpon_weight_type weight_type;
@@ -286,6 +299,8 @@ typedef struct tarpon_linear_desc {
     tarpon_dtype activation_dtype; /* of x and y: F16, BF16; F32 on the CPU too */
     /* NULL lets the library choose; a name as in tarpon_linear_info forces one, for tests. */
     const char *variant;
+    tarpon_linear_arithmetic arithmetic;
+    int32_t reserved; /* 0 */
 } tarpon_linear_desc;
 
 /* Weights in host memory; they are packed and copied at create and not referenced afterwards. */
@@ -355,11 +370,238 @@ TARPON_API void tarpon_linear_destroy(tarpon_linear *linear);
  * x and y: [rows, n] in device memory, aligned to their element size; y may be x, otherwise they
  * must not overlap. rows may be 0. stream may be NULL: the device's default stream. Stateless: it
  * allocates nothing, synchronises nothing and can be captured in a CUDA graph; thread-safe.
- * A device that has no kernel for it returns TARPON_ERROR_UNSUPPORTED; the CPU has all.
+ * A GPU with less than 112 KiB of shared memory a block (sm_86, sm_89, sm_120) returns
+ * TARPON_ERROR_UNSUPPORTED for n = 28672; all else runs on every device.
  */
 TARPON_API tarpon_status tarpon_hadamard_run(tarpon_device *device, const void *x, void *y,
                                              int64_t rows, int64_t n, tarpon_dtype dtype,
                                              tarpon_stream *stream);
+
+/* ---- Block-wise quantisation --------------------------------------------------------------- */
+/*
+ * n values are cut into blocks of block_size (64, 128, 256, 512, 1024, 2048 or 4096; the last may
+ * be shorter), each kept as codes and one absmax: value = map[code] * absmax. The code is that of
+ * the value nearest to x * (1 / absmax), in binary32; an x on the (rounded) middle between two
+ * values takes the lower one. All devices give equal bits. Zeros stay zeros. A block with a NaN has
+ * absmax NaN and one with an infinity absmax infinity, so that neither goes unnoticed; a block
+ * whose absmax is below 2^-126 is stored as zeros.
+ * Source: Dettmers et al., "8-bit Optimizers via Block-wise Quantization", section 2.
+ */
+
+typedef int32_t tarpon_code_map;
+enum {
+    TARPON_MAP_DYNAMIC_SIGNED = 0,   /* dynamic tree map of 256 values; code 127 is 0 */
+    TARPON_MAP_DYNAMIC_UNSIGNED = 1, /* for x >= 0; code 0 is 0; negative x become 0 */
+    TARPON_MAP_LINEAR_INT8 = 2,      /* two's complement -127..127, value = code / 127 */
+    TARPON_MAP_FP8_E4M3 = 3,         /* value = e4m3(code) / 448 */
+    TARPON_MAP_DYNAMIC4 = 4,         /* signed dynamic map of 16 values; code 7 is 0 */
+    TARPON_MAP_NF4 = 5               /* NormalFloat4 (Dettmers et al., "QLoRA"); code 7 is 0 */
+};
+
+/*
+ * The value of each of the 256 codes; the 16 of a 4-bit map, then zeros. Codes that are never
+ * written: 128 of LINEAR_INT8 reads as -1, 127 and 255 of FP8_E4M3 as NaN.
+ */
+TARPON_API tarpon_status tarpon_code_map_values(tarpon_code_map map, float out_values[256]);
+
+/*
+ * x: n >= 0 elements of dtype (F32, F16, BF16). codes: n bytes, or (n + 1) / 2 for a 4-bit map, two
+ * codes a byte, the first in the high half. absmax: ceil(n / block_size) floats. All in device
+ * memory, aligned to their element size, not overlapping. stream may be NULL: the device's default
+ * stream. Stateless: allocates nothing, synchronises nothing, can be captured in a CUDA graph;
+ * thread-safe. A device without kernels for it returns TARPON_ERROR_UNSUPPORTED; the CPU has all.
+ */
+TARPON_API tarpon_status tarpon_blockwise_quantize(tarpon_device *device, const void *x,
+                                                   tarpon_dtype dtype, int64_t n,
+                                                   tarpon_code_map map, int64_t block_size,
+                                                   uint8_t *codes, float *absmax,
+                                                   tarpon_stream *stream);
+
+/* y[i] = map[codes[i]] * absmax[i / block_size], rounded to dtype. Otherwise as quantize. */
+TARPON_API tarpon_status tarpon_blockwise_dequantize(tarpon_device *device, const uint8_t *codes,
+                                                     const float *absmax, int64_t n,
+                                                     tarpon_code_map map, int64_t block_size,
+                                                     void *y, tarpon_dtype dtype,
+                                                     tarpon_stream *stream);
+
+/* ---- Optimizers ---------------------------------------------------------------------------- */
+/*
+ * A plan holds the addresses of all tensors of a model; one call steps them all. Parameters,
+ * gradients and states are the caller's memory, so that saving and resuming an optimizer is copying
+ * its states and its step count. Formulas, with their sources, are in kernels-cu/optim/README.md.
+ *
+ * 8-bit states are blocks of 256 with the dynamic maps; the absmax is that of the updated states,
+ * and the parameter is updated from the states before they are rounded. Memory of zeros is the
+ * initial state in every format.
+ */
+
+typedef int32_t tarpon_optim_rule;
+enum {                             /* states: slots 0, 1, 2 */
+       TARPON_OPTIM_ADAM = 0,      /* m, v; weight decay is part of the gradient */
+       TARPON_OPTIM_ADAMW = 1,     /* m, v; decoupled weight decay, applied first */
+       TARPON_OPTIM_SGD = 2,       /* momentum; Nesterov's with TARPON_STEP_NESTEROV */
+       TARPON_OPTIM_RMSPROP = 3,   /* v, decaying by beta2 */
+       TARPON_OPTIM_ADAGRAD = 4,   /* sum of squares */
+       TARPON_OPTIM_LION = 5,      /* m */
+       TARPON_OPTIM_ADEMAMIX = 6,  /* fast m, slow m, v */
+       TARPON_OPTIM_LAMB = 7,      /* m, v; trust ratio of each tensor */
+       TARPON_OPTIM_LARS = 8,      /* momentum; trust ratio of each tensor */
+       TARPON_OPTIM_ADABELIEF = 9, /* m, s */
+       TARPON_OPTIM_SOPHIAG = 10,  /* m, h; h by tarpon_optim_refresh_hessian() */
+       TARPON_OPTIM_SCALE = 11     /* none; m for tensors with TARPON_TENSOR_MOMENTUM */
+};
+
+typedef int32_t tarpon_state_format;
+enum {
+    TARPON_STATE_F32 = 0,
+    TARPON_STATE_DYNAMIC8 = 1, /* a byte an element, a float a block of 256 */
+    /* Adam and AdamW: E4M3 with dynamic-range expansion, two floats a group of 128 (COAT). */
+    TARPON_STATE_FP8 = 2
+};
+
+/* A policy that pays: tensors smaller than this, and embeddings, keep F32 states. */
+#define TARPON_OPTIM_MIN_QUANTIZED_ELEMS 4096
+
+enum {                            /* tarpon_optim_tensor.flags */
+       TARPON_TENSOR_MOMENTUM = 1 /* SCALE: this tensor, the model's last layer, has a state */
+};
+
+typedef struct tarpon_optim_tensor {
+    uint32_t struct_size; /* sizeof(tarpon_optim_tensor), the same in all of an array */
+    int32_t flags;
+    tarpon_dtype param_dtype; /* F32, F16, BF16 */
+    tarpon_dtype grad_dtype;  /* likewise; need not be that of the parameter */
+    tarpon_dtype copy_dtype;  /* of copy, if that is not NULL */
+    tarpon_state_format state_format;
+    int64_t n;           /* elements, 1 .. 2^40 */
+    int64_t columns;     /* SCALE: of the row-major [n / columns, columns] matrix; else ignored */
+    double lr_factor;    /* of the step's lr: 1 for all ordinary tensors, 0 freezes one */
+    double decay_factor; /* of the step's weight_decay: 1 for weights, 0 for biases and norms */
+    void *param;
+    const void *grad;
+    void *copy;       /* NULL, or n elements that receive the rounded parameter (fp32 masters) */
+    void *state[3];   /* by slot; sizes from tarpon_optim_state_bytes(); NULL for absent slots */
+    float *absmax[3]; /* likewise */
+} tarpon_optim_tensor;
+
+typedef struct tarpon_optim_desc {
+    uint32_t struct_size; /* sizeof(tarpon_optim_desc) */
+    tarpon_optim_rule rule;
+    int64_t tensor_count; /* 1 .. 2^20 */
+    const tarpon_optim_tensor
+        *tensors; /* copied at create; in host memory, addresses in device's */
+    /* NULL lets the library choose; a name as in tarpon_optim_info forces one, for tests. */
+    const char *variant;
+} tarpon_optim_desc;
+
+enum { /* tarpon_optim_step_args.flags */
+       TARPON_STEP_NESTEROV = 1,
+       /* A gradient that is not finite skips the whole step; costs a pass over the gradients,
+        * unless max_grad_norm asks for one anyway. Without it only its block of 256 elements is
+        * skipped. */
+       TARPON_STEP_SKIP_NONFINITE = 2,
+       TARPON_STEP_STOCHASTIC_PARAMS = 4, /* BF16 parameters and copies round stochastically */
+       TARPON_STEP_STOCHASTIC_STATES = 8  /* so do 8-bit states */
+};
+
+/*
+ * Numbers of a step; those that a rule does not use are ignored. tarpon_optim_default_args() fills
+ * them. device_lr and device_grad_multiplier let a captured CUDA graph be replayed with new values.
+ */
+typedef struct tarpon_optim_step_args {
+    uint32_t struct_size; /* sizeof(tarpon_optim_step_args) */
+    int32_t flags;
+    double lr;
+    double beta1;    /* decay of the first moment; Lion: of the direction */
+    double beta2;    /* decay of the second moment (RMSprop's alpha); Lion: of m */
+    double beta3;    /* AdEMAMix: decay of the slow moment */
+    double alpha;    /* AdEMAMix: weight of the slow moment */
+    double momentum; /* SGD, LARS */
+    double eps;      /* > 0 */
+    double weight_decay;
+    double trust_coefficient; /* LARS: eta */
+    double gamma;             /* Sophia-G */
+    double hessian_scale;     /* Sophia-G's refresh: the factor of g * g, a count of tokens */
+    double grad_multiplier;   /* > 0: the gradient is multiplied by it (1 / loss scale) */
+    double max_grad_norm;     /* clips the norm over all tensors' gradients; 0: does not */
+    uint64_t seed;            /* of stochastic rounding */
+    const float *device_lr;   /* NULL, or device memory that replaces lr */
+    const float *device_grad_multiplier; /* likewise for grad_multiplier */
+} tarpon_optim_step_args;
+
+/* Counters; in device memory, so that no step waits for the host. */
+typedef struct tarpon_optim_counters {
+    uint32_t struct_size;   /* sizeof(tarpon_optim_counters), set by the caller */
+    int32_t reserved;       /* 0 */
+    int64_t step;           /* steps taken; skipped ones do not count */
+    int64_t skipped_steps;  /* for a gradient that was not finite */
+    int64_t skipped_blocks; /* likewise, where TARPON_STEP_SKIP_NONFINITE was not given */
+    double grad_norm;       /* of the last step that measured it, before clipping */
+} tarpon_optim_counters;
+
+typedef struct tarpon_optim_info {
+    uint32_t struct_size;     /* sizeof(tarpon_optim_info), set by the caller */
+    int32_t reserved;         /* 0 */
+    uint64_t workspace_bytes; /* what the plan keeps on the device beside the caller's tensors */
+    char variant[64];         /* such as "cpu_avx512" */
+} tarpon_optim_info;
+
+typedef struct tarpon_optim tarpon_optim;
+
+/*
+ * Stores the sizes in bytes of slot 0, 1 or 2 of a tensor of n elements and of its absmax; 0 and 0
+ * for a slot that the rule does not have. flags: those of the tensor.
+ */
+TARPON_API tarpon_status tarpon_optim_state_bytes(tarpon_optim_rule rule,
+                                                  tarpon_state_format format, int32_t flags,
+                                                  int64_t n, int32_t slot, size_t *out_state_bytes,
+                                                  size_t *out_absmax_bytes);
+
+/* Fills *out_args, whose struct_size the caller has set, with PyTorch's or the paper's defaults. */
+TARPON_API tarpon_status tarpon_optim_default_args(tarpon_optim_rule rule,
+                                                   tarpon_optim_step_args *out_args);
+
+/*
+ * Validates and copies the list. Cold: may allocate and synchronise. The step count is 0. The
+ * tensors' memory must stay valid until the plan is destroyed. A combination that no kernel serves
+ * is TARPON_ERROR_UNSUPPORTED, with the list of those that are.
+ */
+TARPON_API tarpon_status tarpon_optim_create(tarpon_device *device, const tarpon_optim_desc *desc,
+                                             tarpon_optim **out_optim);
+
+/*
+ * One step of all tensors: queues the work and returns (on the CPU: does it); allocates nothing,
+ * synchronises nothing, and can be captured in a CUDA graph. stream may be NULL. Unlike runs of
+ * other plans, steps of one plan must not overlap: they change it and its tensors.
+ * A gradient whose unscaled magnitude is 2^60 or more counts as not finite.
+ */
+TARPON_API tarpon_status tarpon_optim_step(tarpon_optim *optim, const tarpon_optim_step_args *args,
+                                           tarpon_stream *stream);
+
+/*
+ * Sophia-G: h = beta2 * h + (1 - beta2) * hessian_scale * g * g, g being the gradients of a loss on
+ * labels that were drawn from the model's own output. Parameters, m and the step count stay.
+ */
+TARPON_API tarpon_status tarpon_optim_refresh_hessian(tarpon_optim *optim,
+                                                      const tarpon_optim_step_args *args,
+                                                      tarpon_stream *stream);
+
+/* Waits for the stream's work and fills *out_counters, whose struct_size the caller has set. */
+TARPON_API tarpon_status tarpon_optim_get_counters(const tarpon_optim *optim,
+                                                   tarpon_optim_counters *out_counters,
+                                                   tarpon_stream *stream);
+
+/* Puts the counters back, in stream order: resuming needs this and the states. */
+TARPON_API tarpon_status tarpon_optim_set_counters(tarpon_optim *optim,
+                                                   const tarpon_optim_counters *counters,
+                                                   tarpon_stream *stream);
+
+/* Fills *out_info, whose struct_size the caller has set. */
+TARPON_API tarpon_status tarpon_optim_get_info(const tarpon_optim *optim,
+                                               tarpon_optim_info *out_info);
+
+/* Frees the plan; the tensors are the caller's. Work that uses it must have completed. */
+TARPON_API void tarpon_optim_destroy(tarpon_optim *optim);
 
 #ifdef __cplusplus
 }

@@ -96,12 +96,8 @@ class Device {
 
     virtual const std::vector<LinearVariant> &linear_variants() const = 0;
 
-    // Hot: neither throws nor allocates. Devices without kernels for it keep this answer.
-    virtual tarpon_status hadamard(const HadamardArgs &) noexcept {
-        return set_error(TARPON_ERROR_UNSUPPORTED,
-                         "hadamard: this device has no kernel for it; the CPU device has all sizes "
-                         "and dtypes");
-    }
+    // Hot: neither throws nor allocates.
+    virtual tarpon_status hadamard(const HadamardArgs &args) noexcept = 0;
 };
 
 class Backend {

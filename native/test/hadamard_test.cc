@@ -97,9 +97,13 @@ void test_hadamard_equals_reference(const Target &target, tarpon_dtype dtype, in
         make_activations(rows, n, dtype, Values::kRandom, static_cast<uint32_t>(n + rows));
     Memory in(target.device.get(), x);
     Memory out(target.device.get(), std::vector<char>(x.size(), '\xff'));
-    TARPON_CHECK(tarpon_hadamard_run(target.device.get(), in.address(), out.address(), rows, n,
-                                     dtype, nullptr) == TARPON_OK,
-                 "%s: %s", where, tarpon_last_error());
+    const tarpon_status status = tarpon_hadamard_run(target.device.get(), in.address(),
+                                                     out.address(), rows, n, dtype, nullptr);
+    if (status == TARPON_ERROR_UNSUPPORTED && hadamard::decompose(n).base > 1) {
+        std::printf("SKIPPED %s: %s\n", where, tarpon_last_error());
+        return;
+    }
+    TARPON_CHECK(status == TARPON_OK, "%s: %s", where, tarpon_last_error());
     const auto y = out.read();
 
     for (int64_t r = 0; r < rows; ++r) {
@@ -210,12 +214,6 @@ std::vector<Target> targets() {
         auto device = open_device(kind.kind, &reason);
         if (!device) {
             std::printf("SKIPPED hadamard on %s: %s\n", kind.name, reason.c_str());
-            continue;
-        }
-        Memory probe(device.get(), std::vector<char>(16));
-        if (tarpon_hadamard_run(device.get(), probe.address(), probe.address(), 1, 8, TARPON_F16,
-                                nullptr) == TARPON_ERROR_UNSUPPORTED) {
-            std::printf("SKIPPED hadamard on %s: %s\n", kind.name, tarpon_last_error());
             continue;
         }
         all.push_back({std::move(device), kind.name, kind.kind == TARPON_DEVICE_SIM});

@@ -9,6 +9,7 @@
 #include "backend.h"
 #include "build_id.h"
 #include "cuda/cuda_check.h"
+#include "cuda/hadamard.h"
 #include "cuda/linear.h"
 
 namespace tarpon::gpu {
@@ -66,6 +67,7 @@ class GpuDevice : public Device {
   public:
     explicit GpuDevice(int ordinal) : ordinal_(ordinal) {
         check_cuda(cudaGetDeviceProperties(&properties_, ordinal), "cudaGetDeviceProperties");
+        prepare_hadamard();
     }
 
     void info(tarpon_device_info &out) const override {
@@ -122,6 +124,15 @@ class GpuDevice : public Device {
 
     const std::vector<LinearVariant> &linear_variants() const override {
         return gpu::linear_variants();
+    }
+
+    tarpon_status hadamard(const HadamardArgs &args) noexcept override {
+        try {
+            DeviceGuard guard(ordinal_);
+            return run_hadamard(args, properties_.sharedMemPerBlockOptin);
+        } catch (const Error &error) {
+            return set_error(error.status(), "%s", error.what());
+        }
     }
 
   private:
