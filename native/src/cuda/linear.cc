@@ -1,0 +1,169 @@
+// Linear plans on GPUs. Compiled twice, as backend.cc is: with cudart and with the simulated
+// runtime.
+#include "cuda/linear.h"
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <array>
+
+#include "cuda/cuda_check.h"
+#include "cuda/device_guard.h"
+#include "w4_gemm/launch.h"
+#include "w4_gemm/pack.h"
+
+namespace tarpon::gpu {
+namespace {
+
+// Sizes that the kernels index with 32 bits.
+constexpr int64_t kMaxFeatures = int64_t{1} << 30;
+
+// Rows up to which the choice of a launch is made at create.
+constexpr int64_t kTabulatedRows = 64;
+
+// Device memory with the lifetime of a plan.
+class DeviceMemory {
+  public:
+    DeviceMemory(Device &device, const void *contents, size_t bytes)
+        : device_(device), bytes_(bytes), address_(device.allocate(bytes)) {
+        try {
+            device.copy_to_device(address_, contents, bytes, nullptr);
+        } catch (...) {
+            device.free(address_);
+            throw;
+        }
+    }
+    ~DeviceMemory() { device_.free(address_); }
+    DeviceMemory(const DeviceMemory &) = delete;
+    DeviceMemory &operator=(const DeviceMemory &) = delete;
+
+    const void *address() const { return address_; }
+    size_t bytes() const { return bytes_; }
+
+  private:
+    Device &device_;
+    size_t bytes_;
+    void *address_;
+};
+
+DeviceMemory packed_codes(Device &device, const LinearProblem &problem, const uint8_t *codes) {
+    std::vector<int32_t> words(w4_gemm::marlin_size(problem.n, problem.k, 1).qweight_words);
+    w4_gemm::marlin_pack_codes(codes, problem.n, problem.k, words.data());
+    return {device, words.data(), 4 * words.size()};
+}
+
+DeviceMemory packed_scales(Device &device, const LinearProblem &problem, const uint16_t *scales) {
+    std::vector<uint16_t> packed(w4_gemm::marlin_size(problem.n, 1, problem.groups).scales_elems);
+    w4_gemm::marlin_pack_scales(scales, problem.n, problem.groups, false, packed.data());
+    return {device, packed.data(), 2 * packed.size()};
+}
+
+class Sm80Linear final : public LinearPlan {
+  public:
+    Sm80Linear(Device &device, const LinearProblem &problem, const uint8_t *codes,
+               const uint16_t *scales)
+        : problem_(problem),
+          qweight_(packed_codes(device, problem, codes)),
+          scales_(packed_scales(device, problem, scales)),
+          activation_(problem.activation_dtype == TARPON_F16 ? w4_gemm::Activation::kF16
+                                                             : w4_gemm::Activation::kBF16),
+          max_rows_(w4_gemm::max_rows(problem.n, problem.k)) {
+        tarpon_device_info info{};
+        device.info(info);
+        ordinal_ = info.ordinal;
+        props_ = {info.processor_count, info.compute_capability};
+        for (int64_t m = 1; m <= kTabulatedRows; ++m) {
+            choices_[static_cast<size_t>(m - 1)] = w4_gemm::select(gemm(m), props_);
+        }
+        DeviceGuard guard(ordinal_);
+        check_cuda(w4_gemm::prepare(activation_, problem.groups > 1), "cudaFuncSetAttribute");
+    }
+
+    size_t workspace_bytes(int64_t m) const override {
+        return static_cast<size_t>(w4_gemm::workspace_bytes(gemm(m), props_));
+    }
+
+    tarpon_status run(const LinearArgs &args) const noexcept override {
+        const size_t needed = workspace_bytes(args.m);
+        if (args.workspace_bytes < needed) {
+            return set_error(TARPON_ERROR_INVALID_ARGUMENT,
+                             "workspace_bytes is %zu; a run with m = %lld needs %zu",
+                             args.workspace_bytes, static_cast<long long>(args.m), needed);
+        }
+        try {
+            DeviceGuard guard(ordinal_);
+            return launch(args);
+        } catch (const Error &error) {
+            return set_error(error.status(), "%s", error.what());
+        }
+    }
+
+    uint64_t weights_bytes() const override { return qweight_.bytes() + scales_.bytes(); }
+
+  private:
+    w4_gemm::Problem gemm(int64_t m) const { return {m, problem_.n, problem_.k, problem_.groups}; }
+
+    // The choice takes a microsecond or two: nothing beside a product of many rows, too much beside
+    // one of few.
+    w4_gemm::Choice choose(int64_t m) const {
+        return m <= kTabulatedRows ? choices_[static_cast<size_t>(m - 1)]
+                                   : w4_gemm::select(gemm(m), props_);
+    }
+
+    // One launch, or several of max_rows_ rows that take the workspace in turns.
+    tarpon_status launch(const LinearArgs &args) const {
+        constexpr int64_t kElemBytes = 2;
+        const w4_gemm::Weights weights{problem_.n,          problem_.k,         problem_.groups,
+                                       problem_.group_size, qweight_.address(), scales_.address()};
+        auto *x = static_cast<const unsigned char *>(args.x);
+        auto *y = static_cast<unsigned char *>(args.y);
+        auto *stream = args.stream ? static_cast<cudaStream_t>(args.stream->native_handle())
+                                   : cudaStream_t{nullptr};
+        for (int64_t row = 0; row < args.m; row += max_rows_) {
+            const int64_t rows = std::min(args.m - row, max_rows_);
+            const w4_gemm::Operands operands{x + kElemBytes * row * problem_.k,
+                                             y + kElemBytes * row * problem_.n, rows,
+                                             args.workspace};
+            const cudaError_t status =
+                w4_gemm::run(weights, activation_, choose(rows), operands, stream);
+            if (status != cudaSuccess) return cuda_status(status, "launch of sm80_w4_gemm_kernel");
+        }
+        return TARPON_OK;
+    }
+
+    LinearProblem problem_;
+    DeviceMemory qweight_, scales_;
+    w4_gemm::Activation activation_;
+    int64_t max_rows_;
+    int ordinal_ = 0;
+    w4_gemm::DeviceProps props_{};
+    std::array<w4_gemm::Choice, kTabulatedRows> choices_;
+};
+
+bool sm80_supports(const Device &device, const LinearProblem &problem) {
+    tarpon_device_info info{};
+    device.info(info);
+    return info.compute_capability >= 80 && problem.weight_type == TARPON_WEIGHT_INT4_SYMMETRIC &&
+           problem.arithmetic == TARPON_ARITHMETIC_EXACT &&
+           (problem.activation_dtype == TARPON_F16 || problem.activation_dtype == TARPON_BF16) &&
+           (problem.groups == 1 || problem.group_size == 128) && problem.n <= kMaxFeatures &&
+           problem.k <= kMaxFeatures;
+}
+
+std::unique_ptr<LinearPlan> create_sm80(Device &device, const LinearProblem &problem,
+                                        const uint8_t *codes, const uint16_t *scales) {
+    return std::make_unique<Sm80Linear>(device, problem, codes, scales);
+}
+
+}  // namespace
+
+const std::vector<LinearVariant> &linear_variants() {
+    static const std::vector<LinearVariant> variants = {
+        {"sm80_mma",
+         "compute capability 8.0 or newer; fp16, bf16; group 128 or -1; up to 2^30 features",
+         sm80_supports, create_sm80},
+    };
+    return variants;
+}
+
+}  // namespace tarpon::gpu
