@@ -18,8 +18,8 @@ import java.util.Optional;
 import java.util.concurrent.Callable;
 
 /**
- * Runs Tarpon's benchmarks beside their baselines and writes a report. {@code ./tarpon bench --
- * --help} explains; exit code 0 is success, 1 a benchmark that failed, 2 wrong arguments.
+ * Runs Tarpon's benchmarks beside their baselines and writes a report; the option --help explains.
+ * Exit code 0 is success, 1 a benchmark that failed, 2 wrong arguments.
  */
 @Command(
         name = "benchmarks.jar",

@@ -10,7 +10,9 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
@@ -68,7 +70,12 @@ public final class TestSummary {
         for (String argument : arguments) {
             summary.add(Path.of(argument));
         }
-        summary.skipped.forEach(event -> System.out.println("skipped  " + event));
+        summary.skippedByReason()
+                .forEach(
+                        (reason, tests) -> {
+                            System.out.println("skipped  " + reason);
+                            tests.forEach(test -> System.out.println("           " + test));
+                        });
         summary.failed.forEach(event -> System.out.println("FAILED   " + event));
         System.out.println(summary.line());
         System.exit(summary.failed.isEmpty() && summary.passed > 0 ? 0 : 1);
@@ -77,6 +84,16 @@ public final class TestSummary {
     /** "N passed, N failed, N skipped". */
     public String line() {
         return passed + " passed, " + failed.size() + " failed, " + skipped.size() + " skipped";
+    }
+
+    /** Many tests are skipped for one and the same reason: "suite: test" under each. */
+    public Map<String, List<String>> skippedByReason() {
+        Map<String, List<String>> reasons = new LinkedHashMap<>();
+        for (Event event : skipped) {
+            reasons.computeIfAbsent(event.reason(), reason -> new ArrayList<>())
+                    .add(event.suite() + ": " + event.test());
+        }
+        return reasons;
     }
 
     /** Adds a report, a directory of reports, or a file that lists skips. */
@@ -191,6 +208,11 @@ public final class TestSummary {
     private static String firstLine(Element element) {
         String message = element.getAttribute("message");
         String text = message.isBlank() ? element.getTextContent() : message;
-        return text.strip().lines().findFirst().orElse("no reason given");
+        return text.strip()
+                .lines()
+                .findFirst()
+                .orElse("no reason given")
+                .replaceFirst("^org\\.opentest4j\\.TestAbortedException: ", "")
+                .replaceFirst("^Assumption failed: ", "");
     }
 }

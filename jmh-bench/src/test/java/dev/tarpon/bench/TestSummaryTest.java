@@ -10,6 +10,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 
 class TestSummaryTest {
     @TempDir private Path directory;
@@ -62,16 +63,18 @@ class TestSummaryTest {
                 directory.resolve("TEST-a.xml"),
                 """
                 <testsuite><testcase name="t" classname="C"/>
-                <testcase name="u" classname="C"><skipped message="Assumption failed: no GPU"/>
+                <testcase name="u" classname="C"><skipped message="org.opentest4j.TestAbortedException: Assumption failed: no GPU"/>
                 </testcase>
+                <testcase name="w" classname="C"><skipped message="no GPU"/></testcase>
                 <testcase name="v" classname="C"><error message="boom" type="E">trace</error>
                 </testcase></testsuite>
                 """);
         TestSummary summary = new TestSummary();
         summary.add(directory);
-        assertEquals("1 passed, 1 failed, 1 skipped", summary.line());
+        assertEquals("1 passed, 1 failed, 2 skipped", summary.line());
         assertEquals(
-                "junit: C.u: Assumption failed: no GPU", summary.skipped().getFirst().toString());
+                Map.of("no GPU", List.of("junit: C.u", "junit: C.w")), summary.skippedByReason());
+        assertEquals("junit: C.u: no GPU", summary.skipped().getFirst().toString());
     }
 
     @Test
