@@ -82,7 +82,7 @@ struct Block {
     Position position;  // thread_idx is of no meaning
     std::vector<Thread> threads;
     std::vector<Warp> warps;
-    uint32_t ready_warps_hint;  // where the round robin goes on
+    int last_warp;  // where the round robin goes on
     int live_threads;
     Barrier barriers[kNamedBarriers];
     SharedMemory shared;
@@ -136,7 +136,8 @@ class Engine {
 // Launches are serialised by the runtime, so there is one.
 Engine &engine();
 
-// "ld_shared at gemm.cuh:123 in void kernel(...)"; without folders.
+// "gemm.cuh:123 in void kernel(...)", without folders, and the same after "ld_shared at ".
+std::string place(Where where);
 std::string describe(const char *operation, Where where);
 // "thread 37 (warp 1, lane 5)"
 std::string describe(const Thread &thread);

@@ -10,6 +10,7 @@ namespace {
 
 constexpr size_t kAlignment = 256;
 constexpr size_t kRedZoneBytes = 256;
+constexpr size_t kNullPageBytes = 1 << 16;  // no mapping is that low
 constexpr unsigned char kRedZoneByte = 0xa7;
 
 bool is_intact(const unsigned char *zone) {
@@ -66,7 +67,11 @@ Allocation *GlobalMemory::find_slow(const void *pointer, size_t length) {
 std::string GlobalMemory::describe(const void *pointer) const {
     char text[160];
     auto next = allocations_.upper_bound(uintptr_t(pointer));
-    if (!pointer) return "the address is null";
+    if (uintptr_t(pointer) < kNullPageBytes) {
+        std::snprintf(text, sizeof text, "the address is null, or %zu bytes from it",
+                      size_t(uintptr_t(pointer)));
+        return text;
+    }
     if (next != allocations_.begin()) {
         const Allocation &before = std::prev(next)->second;
         const size_t offset = uintptr_t(pointer) - uintptr_t(before.data);

@@ -76,7 +76,7 @@ void fail_shared(const char *operation, const SharedFault &fault, size_t bytes, 
             break;
         case SharedFault::kWriteRace:
             what = "race: no barrier since another thread wrote, " + place;
-            details = other() + " wrote in " + describe("an operation", fault.other);
+            details = other() + " wrote it at " + place(fault.other);
             break;
         case SharedFault::kReadRace:
             what = "race: no barrier since another thread read, " + place;

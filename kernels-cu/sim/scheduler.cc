@@ -70,9 +70,13 @@ Engine &engine() {
     return instance;
 }
 
+std::string place(Where where) {
+    return std::string(file_name(where)) + ":" + std::to_string(where.line()) + " in " +
+           where.function_name();
+}
+
 std::string describe(const char *operation, Where where) {
-    return std::string(operation) + " at " + std::string(file_name(where)) + ":" +
-           std::to_string(where.line()) + " in " + where.function_name();
+    return std::string(operation) + " at " + place(where);
 }
 
 std::string describe(const Thread &thread) {
@@ -159,7 +163,7 @@ void Engine::start_block() {
         {int(index % grid.x), int(index / grid.x % grid.y), int(index / grid.x / grid.y)},
         {int(grid.x), int(grid.y), int(grid.z)}};
     block->live_threads = threads;
-    block->ready_warps_hint = 0;
+    block->last_warp = schedule_.order == Schedule::Order::kReverse ? 0 : 31;
     block->shared.reset(launch_->shared_bytes, threads / 32);
     for (Barrier &barrier : block->barriers)
         barrier = {};
@@ -252,8 +256,7 @@ bool Engine::run_some_thread() {
             ready |= uint32_t(warp.ready != 0) << warp.index;
         if (!ready) continue;
         last_block_ = index;
-        const int w = pick(ready, int(block.ready_warps_hint));
-        block.ready_warps_hint = uint32_t(w);
+        const int w = block.last_warp = pick(ready, block.last_warp);
         Warp &warp = block.warps[w];
         const int before_first = schedule_.order == Schedule::Order::kReverse ? 0 : 31;
         switch_to(warp.lanes[pick(warp.ready, before_first)]);
