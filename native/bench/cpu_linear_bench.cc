@@ -30,6 +30,7 @@ struct Options {
         {4096, 4096}, {4096, 11008}, {11008, 4096}, {14336, 4096}, {384, 1536}};
     std::vector<int64_t> rows = {1, 2, 4, 8, 16, 32, 64, 128, 512};
     tarpon_dtype dtype = TARPON_BF16;
+    tarpon_linear_arithmetic arithmetic = TARPON_ARITHMETIC_EXACT;
     std::string variant;
     int threads = 0;
     int rounds = 9;
@@ -42,6 +43,7 @@ constexpr const char *kHelp =
     "  --shape NxK      one shape; may be repeated (default: five of language models)\n"
     "  --m LIST         rows, such as 1,8,128 (default 1,2,4,8,16,32,64,128,512)\n"
     "  --dtype T        bf16 (default), f16 or f32\n"
+    "  --arithmetic A   exact (default) or int8\n"
     "  --variant NAME   force a kernel variant, such as cpu_avx512\n"
     "  --threads N      0 = one for each processor (default)\n"
     "  --rounds N       samples of every figure (default 9)\n"
@@ -87,9 +89,13 @@ struct Layer {
 
     Layer(Device &device, Shape shape, const Options &options) {
         constexpr uint64_t kColdBytes = uint64_t{640} << 20;
-        const LinearProblem problem{
-            shape.n,      shape.k, 128, (shape.k + 127) / 128, TARPON_WEIGHT_INT4_SYMMETRIC,
-            options.dtype};
+        const LinearProblem problem{shape.n,
+                                    shape.k,
+                                    128,
+                                    (shape.k + 127) / 128,
+                                    TARPON_WEIGHT_INT4_SYMMETRIC,
+                                    options.dtype,
+                                    options.arithmetic};
         std::mt19937_64 random(1);
         std::vector<uint8_t> codes(static_cast<size_t>(shape.n * shape.k));
         for (uint8_t &code : codes)
@@ -125,6 +131,7 @@ struct Figures {
 
 Peak peak_of(const std::string &variant) {
     if (variant == "cpu_avx512_bf16") return Peak::kDotBf16;
+    if (variant == "cpu_avx512_vnni_int8") return Peak::kDotInt8;
     return Peak::kFmaF32;
 }
 
@@ -278,6 +285,10 @@ Options parse(int argc, char **argv) {
             options.dtype = value == "bf16"  ? TARPON_BF16
                             : value == "f16" ? TARPON_F16
                                              : TARPON_F32;
+        } else if (flag == "--arithmetic") {
+            if (value != "exact" && value != "int8") die("no arithmetic: " + value);
+            options.arithmetic =
+                value == "int8" ? TARPON_ARITHMETIC_INT8_ACTIVATIONS : TARPON_ARITHMETIC_EXACT;
         } else if (flag == "--variant") {
             options.variant = value;
         } else if (flag == "--threads") {

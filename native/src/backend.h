@@ -43,6 +43,7 @@ struct LinearProblem {
     int64_t groups;      // ceil(K / group_size)
     tarpon_weight_type weight_type;
     tarpon_dtype activation_dtype;
+    tarpon_linear_arithmetic arithmetic = TARPON_ARITHMETIC_EXACT;
 };
 
 // An immutable, packed linear layer on one device. run() is hot: it neither throws nor allocates.

@@ -95,8 +95,19 @@ LinearProblem checked_problem(const tarpon_linear_desc &desc, const Shape &shape
              "desc->activation_dtype is %d (%s); it must be F32 (0), F16 (1) or BF16 (2)",
              desc.activation_dtype, dtype_name(desc.activation_dtype));
     }
-    return {shape.n,      shape.k,          shape.group_size,
-            shape.groups, desc.weight_type, desc.activation_dtype};
+    if (desc.arithmetic != TARPON_ARITHMETIC_EXACT &&
+        desc.arithmetic != TARPON_ARITHMETIC_INT8_ACTIVATIONS) {
+        fail(TARPON_ERROR_INVALID_ARGUMENT,
+             "desc->arithmetic is %d; it must be TARPON_ARITHMETIC_EXACT (0) or _INT8_ACTIVATIONS "
+             "(1)",
+             desc.arithmetic);
+    }
+    if (desc.reserved != 0) {
+        fail(TARPON_ERROR_INVALID_ARGUMENT, "desc->reserved is %d; it must be 0", desc.reserved);
+    }
+    return {shape.n,        shape.k,          shape.group_size,
+            shape.groups,   desc.weight_type, desc.activation_dtype,
+            desc.arithmetic};
 }
 
 }  // namespace

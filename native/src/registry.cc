@@ -47,12 +47,13 @@ const LinearVariant &choose_linear_variant(const Device &device, const LinearPro
              device_kind_name(info.kind), info.ordinal, offered.c_str());
     }
     fail(TARPON_ERROR_UNSUPPORTED,
-         "linear: no kernel%s%s serves weight_type %d, activation_dtype %s, in_features %lld, "
-         "out_features %lld, group_size %lld on device %s:%d (%s); there are:%s",
+         "linear: no kernel%s%s serves weight_type %d, activation_dtype %s, arithmetic %d, "
+         "in_features %lld, out_features %lld, group_size %lld on device %s:%d (%s); there are:%s",
          forced_name ? " variant " : "", forced_name ? forced_name : "", problem.weight_type,
-         dtype_name(problem.activation_dtype), static_cast<long long>(problem.k),
-         static_cast<long long>(problem.n), static_cast<long long>(problem.group_size),
-         device_kind_name(info.kind), info.ordinal, info.isa, offered.c_str());
+         dtype_name(problem.activation_dtype), problem.arithmetic,
+         static_cast<long long>(problem.k), static_cast<long long>(problem.n),
+         static_cast<long long>(problem.group_size), device_kind_name(info.kind), info.ordinal,
+         info.isa, offered.c_str());
 }
 
 const char *dtype_name(tarpon_dtype dtype) {

@@ -91,6 +91,8 @@ static void print_constants(void) {
     CONSTANT(TARPON_WEIGHT_INT4_SYMMETRIC);
     CONSTANT(TARPON_LAYOUT_PLAIN);
     CONSTANT(TARPON_LAYOUT_MARLIN);
+    CONSTANT(TARPON_ARITHMETIC_EXACT);
+    CONSTANT(TARPON_ARITHMETIC_INT8_ACTIVATIONS);
 }
 
 static void print_structs(void) {
@@ -117,6 +119,8 @@ static void print_structs(void) {
     FIELD(tarpon_linear_desc, group_size);
     FIELD(tarpon_linear_desc, activation_dtype);
     FIELD(tarpon_linear_desc, variant);
+    FIELD(tarpon_linear_desc, arithmetic);
+    FIELD(tarpon_linear_desc, reserved);
 
     STRUCT(tarpon_linear_weights);
     FIELD(tarpon_linear_weights, struct_size);

@@ -23,7 +23,8 @@ constexpr IsaEntry kIsas[kIsaCount] = {
     {Isa::kScalar, "scalar", "any x86-64"},
     {Isa::kAvx2, "avx2", "AVX2, FMA, F16C"},
     {Isa::kAvx512, "avx512", "AVX-512 F/BW/DQ/VL"},
-    {Isa::kAvx512Bf16, "avx512_bf16", "AVX-512 F/BW/DQ/VL and AVX512_BF16"},
+    {Isa::kAvx512Vnni, "avx512_vnni", "AVX-512 F/BW/DQ/VL and AVX512_VNNI"},
+    {Isa::kAvx512Bf16, "avx512_bf16", "AVX-512 F/BW/DQ/VL, AVX512_VNNI and AVX512_BF16"},
 };
 
 struct CpuidRegisters {
@@ -50,7 +51,7 @@ uint64_t enabled_register_state() {
 }
 
 struct Features {
-    bool avx2 = false, avx512 = false, avx512_bf16 = false;
+    bool avx2 = false, avx512 = false, avx512_vnni = false, avx512_bf16 = false;
 };
 
 Features detect() {
@@ -63,7 +64,8 @@ Features detect() {
     f.avx2 = (state & kAvxState) == kAvxState && bit(leaf7.ebx, 5) && fma && f16c;
     f.avx512 = f.avx2 && (state & kAvx512State) == kAvx512State && bit(leaf7.ebx, 16) &&  // F
                bit(leaf7.ebx, 17) && bit(leaf7.ebx, 30) && bit(leaf7.ebx, 31);  // DQ, BW, VL
-    f.avx512_bf16 = f.avx512 && bit(leaf7_1.eax, 5);
+    f.avx512_vnni = f.avx512 && bit(leaf7.ecx, 11);
+    f.avx512_bf16 = f.avx512_vnni && bit(leaf7_1.eax, 5);
     return f;
 }
 
@@ -95,6 +97,8 @@ bool isa_supported(Isa isa) {
             return features.avx2;
         case Isa::kAvx512:
             return features.avx512;
+        case Isa::kAvx512Vnni:
+            return features.avx512_vnni;
         case Isa::kAvx512Bf16:
             return features.avx512_bf16;
     }
@@ -110,8 +114,10 @@ Isa choose_isa() {
     const char *forced = std::getenv("TARPON_CPU_ISA");
     if (!forced || !*forced) {
         if (isa_supported(Isa::kAvx512Bf16) && bf16_dot_is_fast()) return Isa::kAvx512Bf16;
-        if (isa_supported(Isa::kAvx512)) return Isa::kAvx512;
-        return isa_supported(Isa::kAvx2) ? Isa::kAvx2 : Isa::kScalar;
+        for (Isa isa : {Isa::kAvx512Vnni, Isa::kAvx512, Isa::kAvx2}) {
+            if (isa_supported(isa)) return isa;
+        }
+        return Isa::kScalar;
     }
     for (const IsaEntry &entry : kIsas) {
         if (std::strcmp(forced, entry.name) != 0) continue;

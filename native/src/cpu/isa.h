@@ -7,8 +7,8 @@
 namespace tarpon::cpu {
 
 // Ordered: a device that may use one may use all before it.
-enum class Isa { kScalar = 0, kAvx2, kAvx512, kAvx512Bf16 };
-inline constexpr int kIsaCount = 4;
+enum class Isa { kScalar = 0, kAvx2, kAvx512, kAvx512Vnni, kAvx512Bf16 };
+inline constexpr int kIsaCount = 5;
 
 // The name that TARPON_CPU_ISA takes and tarpon_device_info.isa shows, such as "avx512_bf16".
 const char *isa_name(Isa isa);

@@ -62,7 +62,10 @@ class PanelLinear final : public LinearPlan {
     void pack_panel(const Panel &panel, const uint8_t *codes, const uint16_t *scales) const;
     // Bytes of m packed rows; false if that overflows.
     bool packed_bytes(int64_t m, size_t *out) const noexcept;
-    int64_t words_per_row() const { return 4 * units_ * kernel_.words_per_pair; }
+    int64_t words_per_row() const {
+        return units_ * kernel_.words_per_unit +
+               ceil_div(units_, kStepUnits) * kernel_.words_per_step;
+    }
     uint8_t *codes() const { return static_cast<uint8_t *>(memory_.get()); }
     uint16_t *scales() const { return reinterpret_cast<uint16_t *>(codes() + codes_bytes_); }
 
@@ -242,55 +245,52 @@ tarpon_status PanelLinear::run(const LinearArgs &args) const noexcept {
 
 // ---- Variants ---------------------------------------------------------------------------------
 
-const LinearKernel *find_kernel(Isa isa, tarpon_dtype dtype) {
-    switch (isa) {
-        case Isa::kScalar:
-            return scalar_linear_kernel(dtype);
-        case Isa::kAvx2:
-            return avx2_linear_kernel(dtype);
-        case Isa::kAvx512:
-            return avx512_linear_kernel(dtype);
-        case Isa::kAvx512Bf16:
-            return avx512_bf16_linear_kernel(dtype);
-    }
-    return nullptr;
-}
+using FindKernel = const LinearKernel *(*)(tarpon_dtype);
 
 // Scales change between steps only.
 bool group_fits_steps(const LinearProblem &problem) {
     return problem.groups == 1 || problem.group_size % kStepRows == 0;
 }
 
-template <Isa kIsa>
+template <Isa kIsa, tarpon_linear_arithmetic kArithmetic, FindKernel kFind>
 LinearVariant variant(const char *name, const char *needs) {
     return {name, needs,
             [](const Device &device, const LinearProblem &problem) {
                 return static_cast<const CpuDevice &>(device).isa() >= kIsa &&
                        problem.weight_type == TARPON_WEIGHT_INT4_SYMMETRIC &&
-                       group_fits_steps(problem) &&
-                       find_kernel(kIsa, problem.activation_dtype) != nullptr;
+                       problem.arithmetic == kArithmetic && group_fits_steps(problem) &&
+                       kFind(problem.activation_dtype) != nullptr;
             },
             [](Device &device, const LinearProblem &problem, const uint8_t *codes,
                const uint16_t *scales) -> std::unique_ptr<LinearPlan> {
                 return std::make_unique<PanelLinear>(static_cast<CpuDevice &>(device).pool(),
-                                                     *find_kernel(kIsa, problem.activation_dtype),
-                                                     problem, codes, scales);
+                                                     *kFind(problem.activation_dtype), problem,
+                                                     codes, scales);
             }};
 }
 
 }  // namespace
 
 const std::vector<LinearVariant> &linear_variants() {
+    constexpr auto kExact = TARPON_ARITHMETIC_EXACT;
+    constexpr auto kInt8 = TARPON_ARITHMETIC_INT8_ACTIVATIONS;
     static const std::vector<LinearVariant> variants = {
-        variant<Isa::kAvx512Bf16>(
+        variant<Isa::kAvx512Bf16, kExact, avx512_bf16_linear_kernel>(
             "cpu_avx512_bf16",
             "AVX-512 F/BW/DQ/VL and AVX512_BF16; int4, F16 or BF16, group 128*i or -1"),
-        variant<Isa::kAvx512>("cpu_avx512",
-                              "AVX-512 F/BW/DQ/VL; int4, F32, F16 or BF16, group 128*i or -1"),
-        variant<Isa::kAvx2>("cpu_avx2",
-                            "AVX2, FMA, F16C; int4, F32, F16 or BF16, group 128*i or -1"),
-        variant<Isa::kScalar>("cpu_scalar",
-                              "any x86-64; int4, F32, F16 or BF16, group 128*i or -1"),
+        variant<Isa::kAvx512, kExact, avx512_linear_kernel>(
+            "cpu_avx512", "AVX-512 F/BW/DQ/VL; int4, F32, F16 or BF16, group 128*i or -1"),
+        variant<Isa::kAvx2, kExact, avx2_linear_kernel>(
+            "cpu_avx2", "AVX2, FMA, F16C; int4, F32, F16 or BF16, group 128*i or -1"),
+        variant<Isa::kScalar, kExact, scalar_linear_kernel>(
+            "cpu_scalar", "any x86-64; int4, F32, F16 or BF16, group 128*i or -1"),
+        variant<Isa::kAvx512Vnni, kInt8, avx512_vnni_int8_linear_kernel>(
+            "cpu_avx512_vnni_int8",
+            "AVX-512 F/BW/DQ/VL and AVX512_VNNI; int4 with int8 activations, F32, F16 or BF16, "
+            "group 128*i or -1"),
+        variant<Isa::kScalar, kInt8, scalar_int8_linear_kernel>(
+            "cpu_scalar_int8",
+            "any x86-64; int4 with int8 activations, F32, F16 or BF16, group 128*i or -1"),
     };
     return variants;
 }

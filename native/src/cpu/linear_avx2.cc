@@ -164,7 +164,7 @@ void pack_tile(const void *x, int64_t k, int64_t units, int rows, uint32_t *pack
 }
 
 template <class T>
-constexpr LinearKernel kKernel = {pack_tile<T>, run_tile<T>, 2, kTileRows};
+constexpr LinearKernel kKernel = {pack_tile<T>, run_tile<T>, 8, 0, kTileRows};
 
 }  // namespace
 

@@ -14,10 +14,15 @@
 // are its scales, a row of 16 * vectors binary16 for each scale group. Padding rows and columns
 // have code 8, the weight 0, and scale 0.
 //
-// Packed activations. A tile of up to max_rows rows is packed as [pair][row][words] of 32-bit
-// words, pair p being the inputs 2*p and 2*p+1, zero beyond K: every kernel broadcasts them in
-// this order, whatever a word is (two bfloat16; or two words: two binary32; or the upper and the
-// lower bfloat16 parts of both).
+// Packed activations, for tiles of up to max_rows rows; zero beyond K.
+//   Exact kernels: [pair][row][words] of 32-bit words, pair p being the inputs 2*p and 2*p+1. A
+//     kernel broadcasts the words in this order, whatever they are: two bfloat16; or two words,
+//     two binary32; or two words, the upper and the lower bfloat16 parts of both inputs.
+//   Int8 kernels: for every step of 128 inputs float scale[row], int32 correction[row], and then
+//     [unit][half][row] of 32-bit words with four int8 in the order of a half's nibbles. An input
+//     is int8 * scale, scale = max|x| / 127 over the row's step; the correction is -8 times the
+//     sum of the step's int8, for codes that are multiplied with their bias of 8. A step with an
+//     input that is not finite has scale NaN.
 #pragma once
 
 #include <cstddef>
@@ -33,7 +38,6 @@ inline constexpr int kUnitBytes = 64;       // of one vector
 inline constexpr int kMaxPanelVectors = 4;  // widths of panels are 4, 2 and 1
 inline constexpr int kStepUnits = 16;       // 128 rows: after a step kernels apply the scales
 inline constexpr int kStepRows = kStepUnits * kUnitRows;
-inline constexpr int kMaxTileRows = 8;  // bound of LinearKernel::max_rows
 
 // One panel times one tile of activations.
 struct TileArgs {
@@ -49,7 +53,7 @@ struct TileArgs {
     int columns;  // valid columns, 1..vectors * 16: nothing is written beyond
 };
 
-// Packs `rows` rows of x, row_stride_elems = K apart, into [4 * units][rows][words].
+// Packs `rows` consecutive rows of x, K = k elements each.
 using PackTile = void (*)(const void *x, int64_t k, int64_t units, int rows, uint32_t *packed);
 using RunTile = void (*)(const TileArgs &args);
 
@@ -57,14 +61,19 @@ using RunTile = void (*)(const TileArgs &args);
 struct LinearKernel {
     PackTile pack_tile;
     RunTile run_tile;
-    int words_per_pair;  // 32-bit words that hold one pair of one row
+    int words_per_unit;  // size of the packed activations: 32-bit words for a unit of one row,
+    int words_per_step;  // and more for every started step
     int max_rows;        // of a tile
 };
 
-// The kernel of an instruction set for a dtype; null if it has none.
+// The exact kernel of an instruction set for a dtype; null if it has none.
 const LinearKernel *scalar_linear_kernel(tarpon_dtype dtype);
 const LinearKernel *avx2_linear_kernel(tarpon_dtype dtype);
 const LinearKernel *avx512_linear_kernel(tarpon_dtype dtype);
 const LinearKernel *avx512_bf16_linear_kernel(tarpon_dtype dtype);
+
+// The kernel with int8 activations, likewise.
+const LinearKernel *scalar_int8_linear_kernel(tarpon_dtype dtype);
+const LinearKernel *avx512_vnni_int8_linear_kernel(tarpon_dtype dtype);
 
 }  // namespace tarpon::cpu

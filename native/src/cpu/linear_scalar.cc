@@ -1,4 +1,8 @@
-// The scalar kernel: any x86-64, and the plain statement of what the other kernels compute.
+// The scalar kernels: any x86-64, and the plain statement of what the other kernels compute.
+#include <bit>
+#include <cmath>
+#include <cstring>
+
 #include "cpu/linear_kernel.h"
 #include "types.h"
 
@@ -15,65 +19,164 @@ float load(const void *x, int64_t i) {
 }
 
 template <class T>
-void pack_tile(const void *x, int64_t k, int64_t units, int rows, uint32_t *packed) {
-    auto *out = reinterpret_cast<float *>(packed);
-    for (int64_t i = 0; i < units * kUnitRows; ++i) {
-        for (int r = 0; r < rows; ++r) {
-            out[(i / 2 * rows + r) * 2 + i % 2] = i < k ? load<T>(x, r * k + i) : 0.0f;
-        }
+void store(void *y, int64_t i, float value) {
+    if constexpr (sizeof(T) == 4) {
+        static_cast<float *>(y)[i] = value;
+    } else {
+        static_cast<uint16_t *>(y)[i] = from_float<T>(value).bits;
     }
 }
 
-int code_at(const uint8_t *unit, int column, int row) {
-    const uint8_t *lane = unit + 4 * column + 2 * (row % 2);
-    const int byte = lane[row / 4];
-    return row / 2 % 2 ? byte >> 4 : byte & 15;
+// The codes of 16 columns and 8 rows; see linear_kernel.h.
+struct Unit {
+    uint32_t lanes[kLanes];
+
+    explicit Unit(const uint8_t *codes) { std::memcpy(lanes, codes, sizeof lanes); }
+    int code(int column, int row) const {
+        return static_cast<int>(lanes[column] >> (16 * (row % 2) + 4 * (row / 2)) & 15);
+    }
+};
+
+// One row of activations (scalar tiles have one). For every vector and step it calls
+// sum_step(codes of the vector's first unit, units, step, sums), which fills the step's sums of
+// the 16 columns, in units of the weights' scales.
+template <class T, class SumStep>
+void run_row(const TileArgs &t, SumStep sum_step) {
+    for (int first = 0; first < t.columns; first += kLanes) {
+        const uint8_t *codes = t.codes + first / kLanes * kUnitBytes;
+        float totals[kLanes] = {};
+        for (int64_t step = 0; step * kStepUnits < t.units; ++step) {
+            const int64_t unit = step * kStepUnits;
+            const int64_t units = t.units - unit < kStepUnits ? t.units - unit : kStepUnits;
+            float sums[kLanes];
+            sum_step(codes + unit * t.vectors * kUnitBytes, units, step, sums);
+            const int64_t group = step / t.steps_per_group;
+            const uint16_t *scales = t.scales + group * t.vectors * kLanes + first;
+            for (int c = 0; c < kLanes; ++c)
+                totals[c] += sums[c] * to_float(half_t{scales[c]});
+        }
+        for (int c = 0; c < kLanes && first + c < t.columns; ++c)
+            store<T>(t.y, first + c, totals[c]);
+    }
+}
+
+// ---- Exact ------------------------------------------------------------------------------------
+
+template <class T>
+void pack_tile(const void *x, int64_t k, int64_t units, int, uint32_t *packed) {
+    auto *out = reinterpret_cast<float *>(packed);
+    for (int64_t i = 0; i < units * kUnitRows; ++i)
+        out[i] = i < k ? load<T>(x, i) : 0.0f;
 }
 
 template <class T>
 void run_tile(const TileArgs &t) {
     const auto *activations = reinterpret_cast<const float *>(t.activations);
-    for (int r = 0; r < t.rows; ++r) {
-        for (int column = 0; column < t.columns; ++column) {
-            const uint8_t *unit = t.codes + column / kLanes * kUnitBytes;
-            float total = 0.0f, group_sum = 0.0f;
-            for (int64_t u = 0; u < t.units; ++u, unit += t.vectors * kUnitBytes) {
-                for (int i = 0; i < kUnitRows; ++i) {
-                    const int64_t row = u * kUnitRows + i;
-                    const float a = activations[(row / 2 * t.rows + r) * 2 + row % 2];
-                    group_sum += a * static_cast<float>(code_at(unit, column % kLanes, i) - 8);
+    run_row<T>(t, [&](const uint8_t *codes, int64_t units, int64_t step, float *sums) {
+        const float *a = activations + step * kStepRows;
+        for (int c = 0; c < kLanes; ++c)
+            sums[c] = 0.0f;
+        for (int64_t u = 0; u < units; ++u, codes += t.vectors * kUnitBytes, a += kUnitRows) {
+            const Unit unit(codes);
+            for (int i = 0; i < kUnitRows; ++i) {
+                for (int c = 0; c < kLanes; ++c) {
+                    sums[c] += a[i] * static_cast<float>(unit.code(c, i) - 8);
                 }
-                const int64_t step = u / kStepUnits;
-                if (u + 1 == t.units || (u + 1) % kStepUnits == 0) {
-                    const int64_t group = step / t.steps_per_group;
-                    const half_t scale{t.scales[group * t.vectors * kLanes + column]};
-                    total += group_sum * to_float(scale);
-                    group_sum = 0.0f;
-                }
-            }
-            const int64_t out = r * t.y_stride_elems + column;
-            if constexpr (sizeof(T) == 4) {
-                static_cast<float *>(t.y)[out] = total;
-            } else {
-                static_cast<uint16_t *>(t.y)[out] = from_float<T>(total).bits;
             }
         }
+    });
+}
+
+// ---- Int8 activations -------------------------------------------------------------------------
+
+constexpr int kHeaderWords = 2;
+constexpr int kStepWords = kHeaderWords + kStepRows / 4;
+// Inputs of a unit in the order of their bytes.
+constexpr int kByteOrder[kUnitRows] = {0, 4, 1, 5, 2, 6, 3, 7};
+
+template <class T>
+void pack_step_int8(const void *x, int64_t first, int64_t end, int64_t units, uint32_t *packed) {
+    float max = 0.0f;
+    bool finite = true;
+    for (int64_t i = first; i < end; ++i) {
+        const float value = std::fabs(load<T>(x, i));
+        finite = finite && std::isfinite(value);
+        if (value > max) max = value;
+    }
+    // Below this 127 / max overflows; such a step counts as zeros.
+    const bool zero = max < 0x1p-110f;
+    const float inverse = 127.0f / max;
+    int32_t sum = 0;
+    auto *bytes = reinterpret_cast<int8_t *>(packed + kHeaderWords);
+    for (int64_t i = 0; i < units * kUnitRows; ++i) {
+        const int64_t input = first + i / kUnitRows * kUnitRows + kByteOrder[i % kUnitRows];
+        const bool counts = input < end && finite && !zero;
+        const float scaled = counts ? load<T>(x, input) * inverse : 0.0f;
+        bytes[i] = static_cast<int8_t>(std::nearbyint(scaled));
+        sum += bytes[i];
+    }
+    packed[0] = std::bit_cast<uint32_t>(!finite ? std::nanf("") : zero ? 0.0f : max / 127.0f);
+    packed[1] = static_cast<uint32_t>(-8 * sum);
+}
+
+template <class T>
+void pack_tile_int8(const void *x, int64_t k, int64_t units, int, uint32_t *packed) {
+    for (int64_t u = 0; u < units; u += kStepUnits, packed += kStepWords) {
+        const int64_t step_units = units - u < kStepUnits ? units - u : kStepUnits;
+        const int64_t first = u * kUnitRows;
+        const int64_t end = first + kStepRows < k ? first + kStepRows : k;
+        pack_step_int8<T>(x, first, end, step_units, packed);
     }
 }
 
 template <class T>
-constexpr LinearKernel kKernel = {pack_tile<T>, run_tile<T>, 2, 1};
+void run_tile_int8(const TileArgs &t) {
+    run_row<T>(t, [&](const uint8_t *codes, int64_t units, int64_t step, float *sums) {
+        const uint32_t *packed = t.activations + step * kStepWords;
+        const auto *a = reinterpret_cast<const int8_t *>(packed + kHeaderWords);
+        int32_t integers[kLanes];
+        for (int c = 0; c < kLanes; ++c)
+            integers[c] = static_cast<int32_t>(packed[1]);
+        for (int64_t u = 0; u < units; ++u, codes += t.vectors * kUnitBytes, a += kUnitRows) {
+            const Unit unit(codes);
+            for (int i = 0; i < kUnitRows; ++i) {
+                for (int c = 0; c < kLanes; ++c)
+                    integers[c] += a[i] * unit.code(c, kByteOrder[i]);
+            }
+        }
+        const float scale = std::bit_cast<float>(packed[0]);
+        for (int c = 0; c < kLanes; ++c)
+            sums[c] = static_cast<float>(integers[c]) * scale;
+    });
+}
+
+template <class T>
+constexpr LinearKernel kExact = {pack_tile<T>, run_tile<T>, 8, 0, 1};
+template <class T>
+constexpr LinearKernel kInt8 = {pack_tile_int8<T>, run_tile_int8<T>, 2, kHeaderWords, 1};
 
 }  // namespace
 
 const LinearKernel *scalar_linear_kernel(tarpon_dtype dtype) {
     switch (dtype) {
         case TARPON_F32:
-            return &kKernel<float>;
+            return &kExact<float>;
         case TARPON_F16:
-            return &kKernel<half_t>;
+            return &kExact<half_t>;
         case TARPON_BF16:
-            return &kKernel<bf16_t>;
+            return &kExact<bf16_t>;
+    }
+    return nullptr;
+}
+
+const LinearKernel *scalar_int8_linear_kernel(tarpon_dtype dtype) {
+    switch (dtype) {
+        case TARPON_F32:
+            return &kInt8<float>;
+        case TARPON_F16:
+            return &kInt8<half_t>;
+        case TARPON_BF16:
+            return &kInt8<bf16_t>;
     }
     return nullptr;
 }

@@ -116,6 +116,7 @@ public final class QuantizedLinear implements AutoCloseable {
         tarpon_linear_desc.out_features(description, weights.outFeatures());
         tarpon_linear_desc.group_size(description, weights.groupSize());
         tarpon_linear_desc.activation_dtype(description, options.activationDtype().id());
+        tarpon_linear_desc.arithmetic(description, options.arithmetic().id());
         if (options.variant() != null) {
             tarpon_linear_desc.variant(description, arena.allocateFrom(options.variant()));
         }

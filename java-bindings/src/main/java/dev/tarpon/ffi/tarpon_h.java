@@ -54,6 +54,8 @@ public final class tarpon_h {
     public static final int TARPON_WEIGHT_INT4_SYMMETRIC = 0;
     public static final int TARPON_LAYOUT_PLAIN = 0;
     public static final int TARPON_LAYOUT_MARLIN = 1;
+    public static final int TARPON_ARITHMETIC_EXACT = 0;
+    public static final int TARPON_ARITHMETIC_INT8_ACTIVATIONS = 1;
 
     private tarpon_h() {}
 

@@ -20,7 +20,9 @@ public final class tarpon_linear_desc {
                             C_LONG.withName("out_features"),
                             C_INT.withName("group_size"),
                             C_INT.withName("activation_dtype"),
-                            C_POINTER.withName("variant"))
+                            C_POINTER.withName("variant"),
+                            C_INT.withName("arithmetic"),
+                            C_INT.withName("reserved"))
                     .withName("tarpon_linear_desc");
 
     private static final long struct_size$OFFSET =
@@ -37,6 +39,8 @@ public final class tarpon_linear_desc {
             LAYOUT.byteOffset(PathElement.groupElement("activation_dtype"));
     private static final long variant$OFFSET =
             LAYOUT.byteOffset(PathElement.groupElement("variant"));
+    private static final long arithmetic$OFFSET =
+            LAYOUT.byteOffset(PathElement.groupElement("arithmetic"));
 
     private tarpon_linear_desc() {}
 
@@ -73,5 +77,9 @@ public final class tarpon_linear_desc {
 
     public static void variant(MemorySegment struct, MemorySegment value) {
         struct.set(C_POINTER, variant$OFFSET, value);
+    }
+
+    public static void arithmetic(MemorySegment struct, int value) {
+        struct.set(C_INT, arithmetic$OFFSET, value);
     }
 }
