@@ -50,8 +50,8 @@ void check_written(const char *operation, const Allocation &allocation, const vo
 
 void fail_shared(const char *operation, const SharedFault &fault, size_t bytes, Where where) {
     Block &block = *engine().current().block;
-    const std::string place = "at byte " + std::to_string(ptrdiff_t(fault.offset)) + " of " +
-                              count(block.shared.bytes()) + " of shared memory";
+    const std::string byte = "at byte " + std::to_string(ptrdiff_t(fault.offset)) + " of " +
+                             count(block.shared.bytes()) + " of shared memory";
     const auto other = [&] {
         const Thread &first = block.threads[32 * fault.other_warp];
         if (fault.other_lane != kManyLanes) return describe((&first)[fault.other_lane]);
@@ -62,24 +62,24 @@ void fail_shared(const char *operation, const SharedFault &fault, size_t bytes, 
         case SharedFault::kNone:
             return;
         case SharedFault::kOutside:
-            what = "out of bounds: an access of " + count(bytes) + " " + place;
+            what = "out of bounds: an access of " + count(bytes) + " " + byte;
             break;
         case SharedFault::kMisaligned:
-            what = "misaligned: an access of " + count(bytes) + " " + place;
+            what = "misaligned: an access of " + count(bytes) + " " + byte;
             break;
         case SharedFault::kUninitialised:
-            what = "uninitialised: a read of what nobody has written, " + place;
+            what = "uninitialised: a read of what nobody has written, " + byte;
             break;
         case SharedFault::kInFlight:
-            what = "asynchronous copy still under way: its destination was touched " + place +
+            what = "asynchronous copy still under way: its destination was touched " + byte +
                    ", before its cp_async_wait";
             break;
         case SharedFault::kWriteRace:
-            what = "race: no barrier since another thread wrote, " + place;
+            what = "race: no barrier since another thread wrote, " + byte;
             details = other() + " wrote it at " + place(fault.other);
             break;
         case SharedFault::kReadRace:
-            what = "race: no barrier since another thread read, " + place;
+            what = "race: no barrier since another thread read, " + byte;
             details = other() + " read it";
             break;
     }
