@@ -22,6 +22,7 @@
 #include <cstdint>
 
 #include "common/types.h"
+#include "optim/lanes.h"
 
 namespace tarpon::optim {
 
@@ -245,8 +246,8 @@ TARPON_HOST_DEVICE int settle_index(const CodeMap &map, int guess, uint32_t key)
 TARPON_HOST_DEVICE int magnitude_index(const CodeMap &map, uint32_t key) {
     const int binade = int(key >> 23) % kBinades;
     const int piece = map.binade_piece[binade] + (key > map.binade_limit[binade] ? 1 : 0);
-    const float x = std::bit_cast<float>(key);
-    const float linear = __builtin_fmaf(x, map.piece_scale[piece], map.piece_offset[piece]);
+    const float x = lanes::as_float(key);
+    const float linear = lanes::fma(x, map.piece_scale[piece], map.piece_offset[piece]);
     const float last = map.piece_last[piece];
     return settle_index(map, int(linear < last ? linear : last), key);
 }
@@ -258,17 +259,12 @@ TARPON_HOST_DEVICE int dynamic_code(const CodeMap &map, uint32_t bits) {
     return k > map.zero_code ? 0 : map.zero_code - k;
 }
 
-// Rounds to an integer, ties to even, for |x| < 2^22.
-TARPON_HOST_DEVICE float round_to_integer(float x) {
-    return (x + 0x1.8p23f) - 0x1.8p23f;
-}
-
 // |x| <= 448.
 TARPON_HOST_DEVICE uint32_t e4m3_code(float x) {
-    const uint32_t bits = std::bit_cast<uint32_t>(x);
+    const uint32_t bits = lanes::as_bits(x);
     const uint32_t magnitude = bits & 0x7fffffffu, sign = bits >> 31 << 7;
     if (magnitude < 0x3c800000u) {  // below 2^-6: multiples of 2^-9
-        return sign | uint32_t(round_to_integer(std::bit_cast<float>(magnitude) * 0x1p9f));
+        return sign | uint32_t(lanes::round_to_integer(lanes::as_float(magnitude) * 0x1p9f));
     }
     const uint32_t code = ((magnitude + 0x7ffffu + (magnitude >> 20 & 1u)) >> 20) - (120u << 3);
     return sign | (code > 126u ? 126u : code);  // 126 is 448; a NaN takes it too
@@ -279,7 +275,7 @@ TARPON_HOST_DEVICE uint32_t e4m3_code(float x) {
 // The code of x, a value times reciprocal_absmax(): |x| <= 1, give or take rounding. Zeros of
 // either sign take a code whose value is zero. A NaN takes some code; its block's absmax is NaN.
 TARPON_HOST_DEVICE uint32_t encode(const CodeMap &map, float x) {
-    const uint32_t bits = std::bit_cast<uint32_t>(x);
+    const uint32_t bits = lanes::as_bits(x);
     switch (map.kind) {
         case MapKind::kDynamicSigned:
         case MapKind::kDynamicUnsigned:
@@ -289,7 +285,7 @@ TARPON_HOST_DEVICE uint32_t encode(const CodeMap &map, float x) {
             float q = x * 127.0f;
             q = q > -127.0f ? q : -127.0f;  // in this order a NaN becomes -127
             q = q < 127.0f ? q : 127.0f;
-            return uint32_t(int(detail::round_to_integer(q))) & 255u;
+            return uint32_t(int(lanes::round_to_integer(q))) & 255u;
         }
         case MapKind::kFp8E4M3:
             return detail::e4m3_code(x * 448.0f);
@@ -298,7 +294,7 @@ TARPON_HOST_DEVICE uint32_t encode(const CodeMap &map, float x) {
     }
     uint32_t code = 0;
     for (int i = 0; i < 15; ++i)
-        code += x > std::bit_cast<float>(map.midpoint[i]) ? 1u : 0u;
+        code += x > lanes::as_float(map.midpoint[i]) ? 1u : 0u;
     return code;
 }
 

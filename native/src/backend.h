@@ -80,6 +80,18 @@ struct LinearVariant {
                                           const uint8_t *codes, const uint16_t *scales);
 };
 
+struct BlockwiseArgs;  // optim.h
+struct OptimProblem;
+class OptimPlan;
+
+// One kernel variant of the optimizers; ordered and forced as those of the linear family.
+struct OptimVariant {
+    const char *name;   // "cpu_avx512"
+    const char *needs;  // for error messages
+    bool (*supports)(const Device &device, const OptimProblem &problem);
+    std::unique_ptr<OptimPlan> (*create)(Device &device, const OptimProblem &problem);
+};
+
 class Device {
   public:
     virtual ~Device() = default;
@@ -96,6 +108,23 @@ class Device {
     virtual std::unique_ptr<Stream> wrap_stream(void *native_handle) = 0;
 
     virtual const std::vector<LinearVariant> &linear_variants() const = 0;
+
+    // Empty on a device without kernels for them.
+    virtual const std::vector<OptimVariant> &optim_variants() const {
+        static const std::vector<OptimVariant> none;
+        return none;
+    }
+    // Hot: neither throws nor allocates. Devices without kernels for them keep these answers.
+    virtual tarpon_status blockwise_quantize(const BlockwiseArgs &) noexcept {
+        return set_error(TARPON_ERROR_UNSUPPORTED,
+                         "blockwise_quantize: this device has no kernel for it; the CPU device "
+                         "has all maps, dtypes and block sizes");
+    }
+    virtual tarpon_status blockwise_dequantize(const BlockwiseArgs &) noexcept {
+        return set_error(TARPON_ERROR_UNSUPPORTED,
+                         "blockwise_dequantize: this device has no kernel for it; the CPU device "
+                         "has all maps, dtypes and block sizes");
+    }
 
     // Hot: neither throws nor allocates.
     virtual tarpon_status hadamard(const HadamardArgs &args) noexcept = 0;

@@ -8,6 +8,7 @@
 #include "cpu/hadamard.h"
 #include "cpu/linear.h"
 #include "cpu/memory.h"
+#include "cpu/optim_plan.h"
 
 namespace tarpon {
 namespace cpu {
@@ -92,6 +93,20 @@ std::unique_ptr<Stream> CpuDevice::wrap_stream(void *native_handle) {
 
 const std::vector<LinearVariant> &CpuDevice::linear_variants() const {
     return cpu::linear_variants();
+}
+
+const std::vector<OptimVariant> &CpuDevice::optim_variants() const {
+    return cpu::optim_variants();
+}
+
+tarpon_status CpuDevice::blockwise_quantize(const BlockwiseArgs &args) noexcept {
+    run_quantize(isa_, pool_, args);
+    return TARPON_OK;
+}
+
+tarpon_status CpuDevice::blockwise_dequantize(const BlockwiseArgs &args) noexcept {
+    run_dequantize(isa_, pool_, args);
+    return TARPON_OK;
 }
 
 tarpon_status CpuDevice::hadamard(const HadamardArgs &args) noexcept {

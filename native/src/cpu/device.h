@@ -24,6 +24,9 @@ class CpuDevice final : public Device {
     std::unique_ptr<Stream> create_stream() override;
     std::unique_ptr<Stream> wrap_stream(void *native_handle) override;
     const std::vector<LinearVariant> &linear_variants() const override;
+    const std::vector<OptimVariant> &optim_variants() const override;
+    tarpon_status blockwise_quantize(const BlockwiseArgs &args) noexcept override;
+    tarpon_status blockwise_dequantize(const BlockwiseArgs &args) noexcept override;
     tarpon_status hadamard(const HadamardArgs &args) noexcept override;
 
     Isa isa() const noexcept { return isa_; }

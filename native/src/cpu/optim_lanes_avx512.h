@@ -1,0 +1,252 @@
+// Sixteen floats as a lane type of the optimizers (kernels-cu/optim/lanes.h), and the wide forms of
+// the code maps: the same bits as the scalar functions, tested against them for every border.
+// Included by optim_avx512.cc only.
+#pragma once
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "optim/codec.h"
+#include "optim/maps.h"
+
+namespace tarpon::cpu {
+namespace {
+
+struct F32x16 {
+    __m512 v;
+
+    F32x16() = default;
+    explicit F32x16(__m512 x) : v(x) {}
+    explicit F32x16(float x) : v(_mm512_set1_ps(x)) {}
+};
+
+inline F32x16 operator+(F32x16 a, F32x16 b) {
+    return F32x16(_mm512_add_ps(a.v, b.v));
+}
+inline F32x16 operator-(F32x16 a, F32x16 b) {
+    return F32x16(_mm512_sub_ps(a.v, b.v));
+}
+inline F32x16 operator*(F32x16 a, F32x16 b) {
+    return F32x16(_mm512_mul_ps(a.v, b.v));
+}
+inline F32x16 operator/(F32x16 a, F32x16 b) {
+    return F32x16(_mm512_div_ps(a.v, b.v));
+}
+inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
+    return F32x16(_mm512_fmadd_ps(a.v, b.v, c.v));
+}
+inline F32x16 sqrt(F32x16 x) {
+    return F32x16(_mm512_sqrt_ps(x.v));
+}
+inline F32x16 max(F32x16 a, F32x16 b) {
+    return F32x16(_mm512_max_ps(a.v, b.v));
+}
+inline F32x16 min(F32x16 a, F32x16 b) {
+    return F32x16(_mm512_min_ps(a.v, b.v));
+}
+inline F32x16 abs(F32x16 x) {
+    return F32x16(_mm512_abs_ps(x.v));
+}
+inline F32x16 sign(F32x16 x) {
+    const __m512 zero = _mm512_setzero_ps(), one = _mm512_set1_ps(1.0f);
+    const __m512 above = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, zero, _CMP_GT_OQ), one);
+    return F32x16(_mm512_mask_sub_ps(above, _mm512_cmp_ps_mask(x.v, zero, _CMP_LT_OQ), zero, one));
+}
+inline F32x16 round_to_integer(F32x16 x) {
+    const __m512 bias = _mm512_set1_ps(0x1.8p23f);
+    return F32x16(_mm512_sub_ps(_mm512_add_ps(x.v, bias), bias));
+}
+inline F32x16 exponent(F32x16 x) {
+    return F32x16(_mm512_getexp_ps(x.v));
+}
+inline F32x16 mantissa(F32x16 x) {
+    return F32x16(_mm512_getmant_ps(x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero));
+}
+inline F32x16 scale_by_power_of_two(F32x16 x, F32x16 n) {
+    return F32x16(_mm512_scalef_ps(x.v, n.v));
+}
+inline F32x16 select_less(F32x16 x, F32x16 y, F32x16 a, F32x16 b) {
+    return F32x16(_mm512_mask_blend_ps(_mm512_cmp_ps_mask(x.v, y.v, _CMP_LT_OQ), b.v, a.v));
+}
+inline F32x16 copy_sign(F32x16 magnitude, F32x16 x) {
+    const __m512 sign_bit = _mm512_set1_ps(-0.0f);
+    return F32x16(
+        _mm512_or_ps(_mm512_andnot_ps(sign_bit, magnitude.v), _mm512_and_ps(sign_bit, x.v)));
+}
+
+// The byte planes of a map's 256 values: plane b holds byte b of each.
+struct DecodePlanes {
+    alignas(64) uint8_t bytes[4][256];
+
+    explicit DecodePlanes(const optim::CodeMap &map) {
+        for (int code = 0; code < 256; ++code) {
+            const uint32_t bits = optim::lanes::as_bits(map.value[code]);
+            for (int b = 0; b < 4; ++b)
+                bytes[b][code] = static_cast<uint8_t>(bits >> 8 * b);
+        }
+    }
+};
+
+inline const DecodePlanes &decode_planes(optim::MapKind kind) {
+    static const DecodePlanes planes[optim::kMapKinds] = {
+        DecodePlanes(optim::code_map(optim::MapKind(0))),
+        DecodePlanes(optim::code_map(optim::MapKind(1))),
+        DecodePlanes(optim::code_map(optim::MapKind(2))),
+        DecodePlanes(optim::code_map(optim::MapKind(3))),
+        DecodePlanes(optim::code_map(optim::MapKind(4))),
+        DecodePlanes(optim::code_map(optim::MapKind(5)))};
+    return planes[static_cast<int>(kind)];
+}
+
+// 64 codes at a time: each byte of the values is looked up with two 128-entry byte permutations,
+// then the four bytes of each value are interleaved. A gather would take ten times as long.
+inline void decode_avx512(const optim::CodeMap &map, const uint8_t *codes, int64_t n, float *out) {
+    const DecodePlanes &planes = decode_planes(map.kind);
+    // Interleaving works within 128-bit quarters: with the 4x4 matrix of dwords transposed first,
+    // its results are 16 consecutive values each.
+    const __m512i transpose =
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    for (int64_t i = 0; i < n; i += 64) {
+        const __m512i index = _mm512_permutexvar_epi32(transpose, _mm512_loadu_si512(codes + i));
+        const __mmask64 upper_half = _mm512_movepi8_mask(index);
+        __m512i plane[4];
+        for (int b = 0; b < 4; ++b) {
+            const uint8_t *table = planes.bytes[b];
+            const __m512i low = _mm512_permutex2var_epi8(_mm512_load_si512(table), index,
+                                                         _mm512_load_si512(table + 64));
+            const __m512i high = _mm512_permutex2var_epi8(_mm512_load_si512(table + 128), index,
+                                                          _mm512_load_si512(table + 192));
+            plane[b] = _mm512_mask_blend_epi8(upper_half, low, high);
+        }
+        const __m512i low01 = _mm512_unpacklo_epi8(plane[0], plane[1]);
+        const __m512i high01 = _mm512_unpackhi_epi8(plane[0], plane[1]);
+        const __m512i low23 = _mm512_unpacklo_epi8(plane[2], plane[3]);
+        const __m512i high23 = _mm512_unpackhi_epi8(plane[2], plane[3]);
+        _mm512_storeu_si512(out + i, _mm512_unpacklo_epi16(low01, low23));
+        _mm512_storeu_si512(out + i + 16, _mm512_unpackhi_epi16(low01, low23));
+        _mm512_storeu_si512(out + i + 32, _mm512_unpacklo_epi16(high01, high23));
+        _mm512_storeu_si512(out + i + 48, _mm512_unpackhi_epi16(high01, high23));
+    }
+}
+
+// The encoder's tables in registers; see magnitude_index() in maps.h.
+class DynamicEncoder {
+  public:
+    explicit DynamicEncoder(const optim::CodeMap &map)
+        : map_(map),
+          limit_{_mm512_loadu_si512(map.binade_limit), _mm512_loadu_si512(map.binade_limit + 16)},
+          piece_{_mm512_loadu_si512(map.binade_piece), _mm512_loadu_si512(map.binade_piece + 16)},
+          scale_(_mm512_loadu_ps(map.piece_scale)),
+          offset_(_mm512_loadu_ps(map.piece_offset)),
+          last_(_mm512_loadu_ps(map.piece_last)) {}
+
+    __m512i encode(__m512 x) const {
+        const __m512i bits = _mm512_castps_si512(x);
+        const __m512i one = _mm512_set1_epi32(1);
+        const __mmask16 negative = _mm512_movepi32_mask(bits);
+        __m512i key = _mm512_and_si512(bits, _mm512_set1_epi32(0x7fffffff));
+        key = _mm512_mask_add_epi32(key, negative, key, one);
+        key = _mm512_max_epu32(key, _mm512_set1_epi32(optim::kSmallestKey));
+        key = _mm512_min_epu32(key, _mm512_set1_epi32(optim::kOneKey));
+
+        // The permutations take the index modulo 32.
+        const __m512i binade = _mm512_srli_epi32(key, 23);
+        const __m512i limit = _mm512_permutex2var_epi32(limit_[0], binade, limit_[1]);
+        __m512i piece = _mm512_permutex2var_epi32(piece_[0], binade, piece_[1]);
+        piece = _mm512_mask_add_epi32(piece, _mm512_cmpgt_epu32_mask(key, limit), piece, one);
+        const __m512 linear =
+            _mm512_fmadd_ps(_mm512_castsi512_ps(key), _mm512_permutexvar_ps(piece, scale_),
+                            _mm512_permutexvar_ps(piece, offset_));
+        const __m512 guess = _mm512_min_ps(linear, _mm512_permutexvar_ps(piece, last_));
+        __m512i k = _mm512_cvttps_epi32(guess);
+
+        // Only a guess this close below an integer can be one too small: one vector in a hundred.
+        const __m512 fraction = _mm512_sub_ps(guess, _mm512_cvtepi32_ps(k));
+        const __mmask16 near =
+            _mm512_cmp_ps_mask(fraction, _mm512_set1_ps(1.0f - 2 * optim::kGuessSlack), _CMP_GE_OQ);
+        if (__builtin_expect(near != 0, 0)) k = settle(k, key, near);
+
+        if (!map_.is_signed) return _mm512_maskz_mov_epi32(_knot_mask16(negative), k);
+        const __m512i zero = _mm512_set1_epi32(map_.zero_code);
+        const __m512i code = _mm512_add_epi32(zero, k);
+        return _mm512_mask_sub_epi32(code, negative, zero, _mm512_min_epi32(k, zero));
+    }
+
+  private:
+    [[gnu::noinline]] __m512i settle(__m512i guess, __m512i key, __mmask16 near) const {
+        alignas(64) int32_t k[16];
+        alignas(64) uint32_t keys[16];
+        _mm512_store_si512(k, guess);
+        _mm512_store_si512(keys, key);
+        for (unsigned mask = near; mask != 0; mask &= mask - 1) {
+            const int i = __builtin_ctz(mask);
+            k[i] = optim::detail::settle_index(map_, k[i], keys[i]);
+        }
+        return _mm512_load_si512(k);
+    }
+
+    const optim::CodeMap &map_;
+    __m512i limit_[2], piece_[2];
+    __m512 scale_, offset_, last_;
+};
+
+inline __m512i encode_linear(__m512 x) {
+    __m512 q = _mm512_mul_ps(x, _mm512_set1_ps(127.0f));
+    q = _mm512_max_ps(q, _mm512_set1_ps(-127.0f));
+    q = _mm512_min_ps(q, _mm512_set1_ps(127.0f));
+    return _mm512_cvtps_epi32(q);
+}
+
+inline __m512i encode_e4m3(__m512 x) {
+    const __m512i bits = _mm512_castps_si512(_mm512_mul_ps(x, _mm512_set1_ps(448.0f)));
+    const __m512i magnitude = _mm512_and_si512(bits, _mm512_set1_epi32(0x7fffffff));
+    const __m512i sign = _mm512_slli_epi32(_mm512_srli_epi32(bits, 31), 7);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(magnitude, 20), _mm512_set1_epi32(1));
+    __m512i code = _mm512_srli_epi32(
+        _mm512_add_epi32(magnitude, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7ffff))), 20);
+    code = _mm512_sub_epi32(code, _mm512_set1_epi32(120 << 3));
+    code = _mm512_min_epu32(code, _mm512_set1_epi32(126));
+    const __m512i subnormal =
+        _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_castsi512_ps(magnitude), _mm512_set1_ps(0x1p9f)));
+    const __mmask16 small = _mm512_cmplt_epu32_mask(magnitude, _mm512_set1_epi32(0x3c800000));
+    return _mm512_or_si512(sign, _mm512_mask_mov_epi32(code, small, subnormal));
+}
+
+inline __m512i encode_normal_float4(const optim::CodeMap &map, __m512 x) {
+    __m512i code = _mm512_setzero_si512();
+    const __m512i one = _mm512_set1_epi32(1);
+    for (int i = 0; i < 15; ++i) {
+        const __m512 midpoint = _mm512_castsi512_ps(_mm512_set1_epi32(int(map.midpoint[i])));
+        code = _mm512_mask_add_epi32(code, _mm512_cmp_ps_mask(x, midpoint, _CMP_GT_OQ), code, one);
+    }
+    return code;
+}
+
+inline void encode_avx512(const optim::CodeMap &map, const float *values, int64_t n,
+                          uint8_t *codes) {
+    auto all = [&](auto encode) {
+        for (int64_t i = 0; i < n; i += 16) {
+            const __m512i code = encode(_mm512_loadu_ps(values + i));
+            _mm_storeu_si128(reinterpret_cast<__m128i *>(codes + i), _mm512_cvtepi32_epi8(code));
+        }
+    };
+    switch (map.kind) {
+        case optim::MapKind::kDynamicSigned:
+        case optim::MapKind::kDynamicUnsigned:
+        case optim::MapKind::kDynamic4: {
+            const DynamicEncoder encoder(map);
+            return all([&](__m512 x) { return encoder.encode(x); });
+        }
+        case optim::MapKind::kLinear:
+            return all([](__m512 x) { return encode_linear(x); });
+        case optim::MapKind::kFp8E4M3:
+            return all([](__m512 x) { return encode_e4m3(x); });
+        case optim::MapKind::kNormalFloat4:
+            return all([&](__m512 x) { return encode_normal_float4(map, x); });
+    }
+}
+
+}  // namespace
+}  // namespace tarpon::cpu
