@@ -1,6 +1,6 @@
 /*
- * The C ABI as a C11 compiler sees it, for the Java binding's test (BindingTest), which compares
- * every line. It is also the proof that tarpon.h is C11 and that the library exports what the
+ * The C ABI as a C11 compiler sees it, as far as Java binds it: BindingTest compares every line with
+ * the binding. It is also the proof that tarpon.h is C11 and that the library exports what the
  * header declares: a wrong type below does not compile, a missing function does not link. Alone:
  *     cmake --build <build> --target tarpon_abi_dump && <build>/test/tarpon_abi_dump
  *

@@ -148,7 +148,9 @@ public record NativeLibrary(Path path, SymbolLookup symbols) {
         }
     }
 
-    /** What the dynamic loader says: libraryLookup only says that it failed. */
+    /**
+     * What the dynamic loader says of a file that it refuses, which libraryLookup does not tell.
+     */
     private static String loaderMessage(Path path) {
         try {
             System.load(path.toString());

@@ -9,10 +9,10 @@ import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 
 /**
- * The binding of tarpon.h, written by hand in the shape that jextract generates: a nested class for
- * each function with its descriptor and its static final handle, linked when it is first called.
- * The Maven profile {@code jextract} compares it with jextract's own output, and BindingTest with
- * what a C compiler says.
+ * The binding of tarpon.h as far as {@code dev.tarpon} has an API for it, written by hand in the
+ * shape that jextract generates: a nested class for each function with its descriptor and its
+ * static final handle, linked when it is first called. The Maven profile {@code jextract} compares
+ * it with jextract's own output, and BindingTest with what a C compiler says.
  *
  * <p>Two things differ from jextract's output, on purpose. Pointers carry no target layout, since
  * nothing here dereferences them. And {@link #tarpon_linear_run}, the only call on a hot path,
