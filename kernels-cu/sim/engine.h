@@ -109,6 +109,7 @@ class Engine {
 
   private:
     static void thread_entry();
+    void finish_thread();
     void start_block();
     void finish_block(size_t index);
     bool run_some_thread();

@@ -26,6 +26,8 @@ constexpr size_t kReportedBlocks = 8;
 // Idle blocks kept for their stacks.
 constexpr size_t kIdleBlocks = 8;
 
+struct Violation {};  // ends the fiber whose report is written
+
 int lowest_from(uint32_t candidates, int start) {
     const uint32_t rotated = std::rotr(candidates, start);
     return (std::countr_zero(rotated) + start) % 32;
@@ -104,37 +106,49 @@ void Engine::fail(const char *operation, Where where, const std::string &what,
     Thread &thread = current();
     report_ = header(what + "\n  by " + describe(thread) + " of block " + tuple(thread.block_idx) +
                      ", " + describe(operation, where) + (details.empty() ? "" : "\n  " + details));
-    switch_fiber(thread.fiber, host_);
-    __builtin_unreachable();
+    throw Violation{};
 }
 
+// The bottom of every fiber's stack. The fiber that fails unwinds to here, so that what its frames
+// own is freed; the others are abandoned where they wait, holding nothing.
 void Engine::thread_entry() {
     Engine &self = engine();
     enter_fiber(self.host_);
-    self.launch_->thread_body();
-    Thread &thread = self.current();
-    thread.exited = true;
+    try {
+        self.launch_->thread_body();
+        self.finish_thread();
+    } catch (const Violation &) {
+        // the report is written; the host's stack sees it
+    }
+    if (self.report_.empty()) {
+        self.leave();
+    } else {
+        switch_fiber(self.current().fiber, self.host_);
+    }
+    __builtin_unreachable();
+}
+
+void Engine::finish_thread() {
+    Thread &thread = current();
     Warp &warp = *thread.warp;
+    thread.exited = true;
     warp.ready &= ~thread.lane_bit();
     warp.exited |= thread.lane_bit();
-    self.note_progress();
-    const Block &block = *thread.block;
+    note_progress();
     if (warp.arrived) {
-        const Thread &waiting = warp.lanes[std::countr_zero(warp.arrived)];
-        self.fail("return", warp.op_where,
-                  "exit divergence: a thread returned while its warp waits for it",
-                  describe(waiting) + " waits in " + describe(warp.op->name, warp.op_where));
+        fail("return", warp.op_where,
+             "exit divergence: a thread returned while its warp waits for it",
+             describe(warp.lanes[std::countr_zero(warp.arrived)]) + " waits in " +
+                 describe(warp.op->name, warp.op_where));
     }
+    Block &block = *thread.block;
     if (const Barrier &barrier = block.barriers[0]; barrier.waiting_warps) {
         const Warp &waiting = block.warps[std::countr_zero(barrier.waiting_warps)];
-        self.fail(
-            "return", barrier.where,
-            "exit divergence: a thread returned while its block waits for it",
-            describe(waiting.lanes[0]) + " waits in " + describe("sync_threads", barrier.where));
+        fail("return", barrier.where,
+             "exit divergence: a thread returned while its block waits for it",
+             describe(waiting.lanes[0]) + " waits in " + describe("sync_threads", barrier.where));
     }
-    --thread.block->live_threads;
-    self.leave();
-    __builtin_unreachable();
+    --block.live_threads;
 }
 
 void Engine::start_block() {
