@@ -76,11 +76,11 @@ struct Sm80Config : Tile_ {
     X(64, 32, 256, 32)
 
 struct TileShape {
-    int block_m, block_k, block_n, blocks_per_sm;
+    int block_m, block_k, block_n, stages, blocks_per_sm;
 };
 
 #define TARPON_W4_GEMM_SHAPE(m, k, n, warp_n) \
-    TileShape{m, k, n, Sm80Tile<m, k, n, warp_n>::kBlocksPerSm},
+    TileShape{m, k, n, Sm80Tile<m, k, n, warp_n>::kStages, Sm80Tile<m, k, n, warp_n>::kBlocksPerSm},
 inline constexpr auto kSm80Tiles = std::to_array({TARPON_W4_GEMM_SM80_TILES(TARPON_W4_GEMM_SHAPE)});
 #undef TARPON_W4_GEMM_SHAPE
 
@@ -157,41 +157,53 @@ constexpr Partition partition(const Problem &problem, const TileShape &tile) {
             ceil_div(problem.m, tile.block_m) * ceil_div(problem.n, tile.block_n)};
 }
 
+// How many stripes share the column that is cut most.
+constexpr int64_t most_slices(int64_t k_tiles, int64_t stripe_tiles) {
+    if (stripe_tiles % k_tiles == 0) return 1;
+    if (k_tiles % stripe_tiles == 0) return k_tiles / stripe_tiles;
+    return ceil_div(k_tiles - 1, stripe_tiles) + 1;
+}
+
 // Microseconds that a launch takes, by a model of one SM's clocks:
-//   stage   the largest of: weights from DRAM, weights and x from L2, mma, instruction issue;
-//           CTAs on one SM share all four;
+//   stage   weights from DRAM, weights and x from L2, mma and instruction issue overlap, though not
+//           perfectly; CTAs on one SM share all four. A CTA alone gets its next stage no sooner
+//           than the DRAM's latency over the stages that it has in flight;
 //   stripes every CTA runs stripe_tiles stages, after filling its pipeline once;
-//   sums    a column cut into s stripes is summed by one CTA: s - 1 partials read from L2, each
-//           after a wait; a CTA that is not first in its column writes one partial.
+//   sums    a column cut into s stripes is summed by one CTA: s - 1 partials read from L2, after a
+//           wait for the last; every other CTA writes one.
 constexpr double predict_us(const Problem &problem, const TileShape &tile, int64_t grid,
                             int64_t stripe_tiles, const DeviceProps &device) {
     constexpr double kLaunchUs = 2.0;           // empty kernel in a graph
     constexpr double kFillClocks = 1500;        // first stage from DRAM, and the last store
+    constexpr double kLatencyClocks = 1700;     // of DRAM under load
     constexpr double kHandOverClocks = 900;     // flag and data through L2
+    constexpr double kOverlapLoss = 0.15;       // of what is hidden
+    constexpr double kMissedSharing = 0.5;      // of weights that blocks of rows read side by side
     constexpr double kDequantIssue = 11.0 / 8;  // instructions a weight, over a lane's 8 weights
     constexpr double kIssuePerClock = 128;      // 4 schedulers x 32 lanes
     const ArchModel arch = arch_model(device.compute_capability);
     const double block_m = tile.block_m, block_k = tile.block_k, block_n = tile.block_n;
     const double per_sm = static_cast<double>(ceil_div(grid, device.sm_count));
-    // Columns that differ only in their rows of x run side by side and share weights through L2.
     const double m_blocks = static_cast<double>(ceil_div(problem.m, tile.block_m));
-    const double weight_bytes = block_k * block_n / 2;
-    const double busy = std::min<double>(static_cast<double>(grid) / device.sm_count, 1.0);
-    const double dram = weight_bytes / m_blocks / arch.dram_bytes_per_clock * busy;
+    const double weights = block_k * block_n, weight_bytes = weights / 2;
+    const double products = block_m * weights;
+    const double busy = std::min(static_cast<double>(grid) / device.sm_count, 1.0);
+    const double from_dram = weight_bytes * (1 + kMissedSharing * (m_blocks - 1)) / m_blocks;
+    const double dram = from_dram * busy / arch.dram_bytes_per_clock;
     const double l2 = (weight_bytes + 2 * block_m * block_k) / arch.l2_bytes_per_clock;
-    const double mma = block_m * block_n * block_k / arch.mma_fma_per_clock;
-    const double weights = block_k * block_n;
-    const double scaling = problem.groups == 1 ? 0 : block_m * block_n * block_k / 32;
-    const double issue = (weights * kDequantIssue + scaling) / kIssuePerClock +
-                         block_m * block_n * block_k / 2048 * 32 / kIssuePerClock;
-    const double stage = std::max({dram, l2, mma, issue}) * per_sm;
+    const double mma = products / arch.mma_fma_per_clock;
+    const double scaling = problem.groups == 1 ? 0 : products / 32;  // one fma a slab of 32 rows
+    const double mma_issue = products / 2048 * 32;
+    const double issue = (weights * kDequantIssue + scaling + mma_issue) / kIssuePerClock;
+    const double longest = std::max({dram, l2, mma, issue});
+    const double shared = longest + kOverlapLoss * (dram + l2 + mma + issue - longest);
+    const double stage = std::max(shared * per_sm, kLatencyClocks / (tile.stages - 1));
     const int64_t k_tiles = ceil_div(problem.k, tile.block_k);
-    const double slices = static_cast<double>(
-        stripe_tiles >= k_tiles ? (k_tiles % stripe_tiles == 0 || grid == 1 ? 1 : 2)
-                                : ceil_div(k_tiles, stripe_tiles));
-    const double sum = slices < 2 ? 0
-                                  : kHandOverClocks + slices * (4 * block_m * block_n) * per_sm /
-                                                          arch.l2_bytes_per_clock;
+    const int64_t slices = most_slices(k_tiles, stripe_tiles);
+    const double partial_bytes = 4 * block_m * block_n * per_sm;
+    const double sum = slices == 1 ? 0
+                                   : kHandOverClocks + static_cast<double>(slices) * partial_bytes /
+                                                           arch.l2_bytes_per_clock;
     const double clocks = kFillClocks + stage * static_cast<double>(stripe_tiles) + sum;
     return kLaunchUs + clocks / (1e3 * arch.ghz);
 }
@@ -215,13 +227,19 @@ constexpr Choice select(const Problem &problem, const DeviceProps &device) {
         const Partition work = partition(problem, tile);
         // From one wave of all SMs' slots down: fewer, longer stripes have fewer partials to add.
         const int64_t slots = static_cast<int64_t>(device.sm_count) * tile.blocks_per_sm;
-        for (int64_t divisor = 1; divisor <= 16; divisor *= 2) {
+        for (int64_t divisor = 1; divisor <= 8; divisor *= 2) {
             const int64_t most = std::max<int64_t>(std::min(work.total(), slots) / divisor, 1);
-            const int64_t stripe_tiles = ceil_div(work.total(), most);
-            const int64_t grid = ceil_div(work.total(), stripe_tiles);
-            const double us = predict_us(problem, tile, grid, stripe_tiles, device);
-            if (best.tile < 0 || us < best.predicted_us) {
-                best = {i, static_cast<int>(grid), static_cast<int>(stripe_tiles), us};
+            const int64_t even = ceil_div(work.total(), most);
+            // The next longer stripe that cuts all columns at the same places, into fewer slices.
+            const int64_t aligned = even < work.k_tiles
+                                        ? ceil_div(work.k_tiles, work.k_tiles / even)
+                                        : ceil_div(even, work.k_tiles) * work.k_tiles;
+            for (const int64_t stripe_tiles : {even, aligned}) {
+                const int64_t grid = ceil_div(work.total(), stripe_tiles);
+                const double us = predict_us(problem, tile, grid, stripe_tiles, device);
+                if (best.tile < 0 || us < best.predicted_us) {
+                    best = {i, static_cast<int>(grid), static_cast<int>(stripe_tiles), us};
+                }
             }
         }
     }
