@@ -18,8 +18,10 @@ namespace {
 // Sizes that the kernels index with 32 bits.
 constexpr int64_t kMaxFeatures = int64_t{1} << 30;
 
-// Rows up to which the choice of a launch is made at create.
-constexpr int64_t kTabulatedRows = 64;
+// Choices are made at create for up to this many rows, in steps of 8: all tiles have a multiple of 8
+// rows, so that m and m rounded up to 8 give the same partition.
+constexpr int64_t kTabulatedRows = 1024;
+constexpr int64_t kRowStep = 8;
 
 // Device memory with the lifetime of a plan.
 class DeviceMemory {
@@ -72,8 +74,8 @@ class Sm80Linear final : public LinearPlan {
         device.info(info);
         ordinal_ = info.ordinal;
         props_ = {info.processor_count, info.compute_capability};
-        for (int64_t m = 1; m <= kTabulatedRows; ++m) {
-            choices_[static_cast<size_t>(m - 1)] = w4_gemm::select(gemm(m), props_);
+        for (int64_t i = 0; i < kTabulatedRows / kRowStep; ++i) {
+            choices_[static_cast<size_t>(i)] = w4_gemm::select(gemm((i + 1) * kRowStep), props_);
         }
         DeviceGuard guard(ordinal_);
         check_cuda(w4_gemm::prepare(activation_, problem.groups > 1), "cudaFuncSetAttribute");
@@ -103,10 +105,10 @@ class Sm80Linear final : public LinearPlan {
   private:
     w4_gemm::Problem gemm(int64_t m) const { return {m, problem_.n, problem_.k, problem_.groups}; }
 
-    // The choice takes a microsecond or two: nothing beside a product of many rows, too much beside
-    // one of few.
+    // A choice takes a few microseconds: nothing beside a product of many rows, too much beside one
+    // of few.
     w4_gemm::Choice choose(int64_t m) const {
-        return m <= kTabulatedRows ? choices_[static_cast<size_t>(m - 1)]
+        return m <= kTabulatedRows ? choices_[static_cast<size_t>((m - 1) / kRowStep)]
                                    : w4_gemm::select(gemm(m), props_);
     }
 
@@ -137,7 +139,7 @@ class Sm80Linear final : public LinearPlan {
     int64_t max_rows_;
     int ordinal_ = 0;
     w4_gemm::DeviceProps props_{};
-    std::array<w4_gemm::Choice, kTabulatedRows> choices_;
+    std::array<w4_gemm::Choice, kTabulatedRows / kRowStep> choices_;
 };
 
 bool sm80_supports(const Device &device, const LinearProblem &problem) {
