@@ -135,7 +135,10 @@ class Engine {
 };
 
 // Launches are serialised by the runtime, so there is one.
-Engine &engine();
+extern Engine the_engine;
+inline Engine &engine() {
+    return the_engine;
+}
 
 // "gemm.cuh:123 in void kernel(...)", without folders, and the same after "ld_shared at ".
 std::string place(Where where);

@@ -67,10 +67,7 @@ std::string tuple(const int (&v)[3]) {
 
 }  // namespace
 
-Engine &engine() {
-    static Engine instance;
-    return instance;
-}
+Engine the_engine;
 
 std::string place(Where where) {
     return std::string(file_name(where)) + ":" + std::to_string(where.line()) + " in " +
