@@ -147,8 +147,8 @@ Backend &cuda_backend();  // src/cuda/backend.cc, or src/cuda/absent.cc in a bui
 Backend &sim_backend();   // src/sim_plugin.cc: loads libtarpon-sim.so
 
 // The one symbol of the simulator plug-in. `build_id` must equal the host library's, since C++
-// interfaces cross the boundary.
-using SimPluginEntry = Backend *(*)(const char *build_id);
+// interfaces cross the boundary; runs, which do not throw, store their errors in `error_storage`.
+using SimPluginEntry = Backend *(*)(const char *build_id, ErrorStorage error_storage);
 inline constexpr const char *kSimPluginSymbol = "tarpon_sim_plugin";
 
 }  // namespace tarpon

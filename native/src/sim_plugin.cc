@@ -42,7 +42,7 @@ Backend *load_plugin(std::string &reason) {
         return nullptr;
     }
     auto entry = reinterpret_cast<SimPluginEntry>(dlsym(library, kSimPluginSymbol));
-    Backend *plugin = entry ? entry(kBuildId) : nullptr;
+    Backend *plugin = entry ? entry(kBuildId, own_error_storage) : nullptr;
     if (!plugin) {
         reason = path + " belongs to another build of Tarpon; rebuild both";
         dlclose(library);

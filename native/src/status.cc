@@ -8,6 +8,7 @@ namespace {
 // Fixed storage, so that storing an error never allocates and can never fail itself.
 constexpr size_t kErrorCapacityBytes = 2048;
 thread_local char t_last_error[kErrorCapacityBytes] = "";
+ErrorStorage error_storage = own_error_storage;
 
 std::string format_message(const char *format, va_list arguments) {
     char text[kErrorCapacityBytes];
@@ -28,13 +29,21 @@ void fail(tarpon_status status, const char *format, ...) {
 tarpon_status set_error(tarpon_status status, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    std::vsnprintf(t_last_error, sizeof t_last_error, format, arguments);
+    std::vsnprintf(error_storage(), kErrorCapacityBytes, format, arguments);
     va_end(arguments);
     return status;
 }
 
 const char *last_error() {
+    return error_storage();
+}
+
+char *own_error_storage() {
     return t_last_error;
+}
+
+void set_error_storage(ErrorStorage storage) {
+    error_storage = storage;
 }
 
 }  // namespace tarpon

@@ -31,4 +31,10 @@ class Error : public std::exception {
 
 const char *last_error();
 
+// Where set_error() writes: fixed storage of the calling thread. The simulator plug-in has a copy of
+// status.cc, and is told to write into libtarpon's storage, which tarpon_last_error() reads.
+using ErrorStorage = char *(*)();
+char *own_error_storage();
+void set_error_storage(ErrorStorage storage);
+
 }  // namespace tarpon

@@ -80,7 +80,7 @@ class GpuDevice : public Device {
         out.compute_capability = 10 * properties_.major + properties_.minor;
         out.processor_count = properties_.multiProcessorCount;
         out.memory_bytes = properties_.totalGlobalMem;
-        std::snprintf(out.name, sizeof out.name, "%s", properties_.name);
+        std::snprintf(out.name, sizeof out.name, "%.127s", properties_.name);
         std::snprintf(out.isa, sizeof out.isa, "sm_%d", out.compute_capability);
     }
 
@@ -212,8 +212,10 @@ Backend &shared_backend() {
 
 #ifdef TARPON_SIM
 extern "C" __attribute__((visibility("default"))) tarpon::Backend *tarpon_sim_plugin(
-    const char *build_id) {
-    return std::strcmp(build_id, tarpon::kBuildId) == 0 ? &tarpon::gpu::shared_backend() : nullptr;
+    const char *build_id, tarpon::ErrorStorage error_storage) {
+    if (std::strcmp(build_id, tarpon::kBuildId) != 0) return nullptr;
+    tarpon::set_error_storage(error_storage);
+    return &tarpon::gpu::shared_backend();
 }
 #else
 namespace tarpon {
