@@ -99,18 +99,22 @@ std::string show(const std::string &value) {
     return "\"" + value + "\"";
 }
 
-bool check_true(bool holds, const char *file, int line, const char *expression,
-                const std::string &coordinates) {
-    if (!holds) {
-        fail(file, line,
-             coordinates + (coordinates.empty() ? "" : ": ") + "not true: " + expression);
-    }
-    return holds;
+bool fail_condition(const char *file, int line, const char *expression,
+                    const std::string &coordinates) {
+    fail(file, line, coordinates + (coordinates.empty() ? "" : ": ") + "not true: " + expression);
+    return false;
 }
 
-bool check_near(double actual, double expected, double tolerance, const char *file, int line,
-                const char *expression, const std::string &coordinates) {
-    if (std::fabs(actual - expected) <= tolerance || actual == expected) return true;
+bool fail_equal(const char *file, int line, const char *expression, const std::string &actual,
+                const std::string &expected, const std::string &coordinates) {
+    fail(file, line,
+         coordinates + (coordinates.empty() ? "" : ": ") + expression + " is " + actual +
+             ", expected " + expected);
+    return false;
+}
+
+bool fail_near(const char *file, int line, const char *expression, double actual, double expected,
+               double tolerance, const std::string &coordinates) {
     fail(file, line,
          coordinates + (coordinates.empty() ? "" : ": ") +
              format("%s is %.9g, expected %.9g +- %.3g (off by %.3g)", expression, actual, expected,

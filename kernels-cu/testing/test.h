@@ -80,22 +80,17 @@ bool equal(const A &actual, const B &expected) {
     }
 }
 
-template <class A, class B>
-bool check_equal(const A &actual, const B &expected, const char *file, int line,
-                 const char *expression, const std::string &coordinates) {
-    if (equal(actual, expected)) return true;
-    fail(file, line,
-         coordinates + (coordinates.empty() ? "" : ": ") + expression + " is " + show(actual) +
-             ", expected " + show(expected));
-    return false;
+inline bool near(double actual, double expected, double tolerance) {
+    return actual == expected || (actual >= expected - tolerance && actual <= expected + tolerance);
 }
 
-bool check_true(bool holds, const char *file, int line, const char *expression,
-                const std::string &coordinates);
-
-// Within `tolerance`; NaN never is.
-bool check_near(double actual, double expected, double tolerance, const char *file, int line,
-                const char *expression, const std::string &coordinates);
+// What failed checks say; they return false.
+bool fail_condition(const char *file, int line, const char *expression,
+                    const std::string &coordinates);
+bool fail_equal(const char *file, int line, const char *expression, const std::string &actual,
+                const std::string &expected, const std::string &coordinates);
+bool fail_near(const char *file, int line, const char *expression, double actual, double expected,
+               double tolerance, const std::string &coordinates);
 
 }  // namespace tarpon::testing
 
@@ -105,18 +100,32 @@ bool check_near(double actual, double expected, double tolerance, const char *fi
         ::tarpon::testing::add_test(#test_name, &test_name);   \
     static void test_name()
 
-// Further arguments of the checks: a printf pattern and its values, the coordinates of the check.
-#define CHECK(condition, ...)                                                      \
-    ::tarpon::testing::check_true(bool(condition), __FILE__, __LINE__, #condition, \
-                                  ::tarpon::testing::format(__VA_ARGS__))
+// Each check yields whether it held. Further arguments are the coordinates: a printf pattern and its
+// values, which are formatted only if the check fails.
+#define CHECK(condition, ...)                                                        \
+    ((condition) ? true                                                              \
+                 : ::tarpon::testing::fail_condition(__FILE__, __LINE__, #condition, \
+                                                     ::tarpon::testing::format(__VA_ARGS__)))
 
-#define CHECK_EQ(actual, expected, ...)                                               \
-    ::tarpon::testing::check_equal((actual), (expected), __FILE__, __LINE__, #actual, \
-                                   ::tarpon::testing::format(__VA_ARGS__))
+#define CHECK_EQ(actual, expected, ...)                                                      \
+    [&](const auto &tarpon_actual, const auto &tarpon_expected) {                            \
+        return ::tarpon::testing::equal(tarpon_actual, tarpon_expected)                      \
+                   ? true                                                                    \
+                   : ::tarpon::testing::fail_equal(__FILE__, __LINE__, #actual,              \
+                                                   ::tarpon::testing::show(tarpon_actual),   \
+                                                   ::tarpon::testing::show(tarpon_expected), \
+                                                   ::tarpon::testing::format(__VA_ARGS__));  \
+    }((actual), (expected))
 
-#define CHECK_NEAR(actual, expected, tolerance, ...)                                              \
-    ::tarpon::testing::check_near((actual), (expected), (tolerance), __FILE__, __LINE__, #actual, \
-                                  ::tarpon::testing::format(__VA_ARGS__))
+// Within `tolerance`; NaN never is.
+#define CHECK_NEAR(actual, expected, tolerance, ...)                                          \
+    [&](double tarpon_actual, double tarpon_expected, double tarpon_tolerance) {              \
+        return ::tarpon::testing::near(tarpon_actual, tarpon_expected, tarpon_tolerance)      \
+                   ? true                                                                     \
+                   : ::tarpon::testing::fail_near(__FILE__, __LINE__, #actual, tarpon_actual, \
+                                                  tarpon_expected, tarpon_tolerance,          \
+                                                  ::tarpon::testing::format(__VA_ARGS__));    \
+    }((actual), (expected), (tolerance))
 
 // Like CHECK, but ends the test if it fails.
 #define REQUIRE(condition, ...)                                                 \
