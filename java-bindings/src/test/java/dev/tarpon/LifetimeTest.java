@@ -34,7 +34,7 @@ class LifetimeTest {
         try (Device device = TestDevices.open(spec);
                 Stream stream = device.createStream();
                 QuantizedLinear linear = QuantizedLinear.create(device, LAYER.weights, DType.F16);
-                Tensor x = device.allocate(DType.F16, 4, 128);
+                Tensor x = device.allocate(DType.F16, 4, 128).copyFrom(LAYER.x);
                 Tensor y = device.allocate(DType.F16, 4, 64)) {
             String on = " on " + device.info().spec();
             Tensor closedX = device.allocate(DType.F16, 4, 128);

@@ -11,10 +11,14 @@ import org.junit.jupiter.api.io.TempDir;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Arrays;
 
 /** What is refused, and how that is said; whole processes are in LoadingTest. */
 class NativeLibraryTest {
+    /** Where an ELF file says for which processor it is, and what it says for another. */
+    private static final int E_MACHINE = 18;
+
+    private static final byte EM_AARCH64 = (byte) 183;
+
     @TempDir Path work;
 
     private static void assertUnavailable(Executable call, String... parts) {
@@ -49,8 +53,10 @@ class NativeLibraryTest {
     @Test
     void theLoadersReasonIsKept() throws Exception {
         byte[] library = Files.readAllBytes(NativeLibrary.get().path());
-        Path file = Files.write(work.resolve("libhalf.so"), Arrays.copyOf(library, 8192));
-        assertUnavailable(() -> NativeLibrary.open(file), file.toString(), "file too short");
+        library[E_MACHINE] = EM_AARCH64;
+        Path file = Files.write(work.resolve("libarm.so"), library);
+        assertUnavailable(
+                () -> NativeLibrary.open(file), file.toString(), "cannot open shared object");
     }
 
     @Test
