@@ -1,0 +1,203 @@
+// The arithmetic of both modes of the cache: RoPE, rotation, the two quantisers. Plain C++ shared by
+// host and device, and the same bits on both: sums have a fixed order, and products are rounded
+// before they are added (mul_rn, add_rn), which compilers are not allowed to contract.
+//
+// Mode `tarpon`: k' = H R(k - mean), v' = H v, with R the rotary embedding, H the orthonormal
+// Hadamard matrix of head_dim and `mean` a calibrated mean of the key before R. A query is q' = H R q
+// and needs no other change: q . R(k) = q' . k' + q . R(mean). One binary16 scale a token and head,
+// no zero point: value = (code - (2^b - 1) / 2) * scale.
+//
+// Mode `rotatekv` (Su et al., "RotateKV", IJCAI 2025, sections 3.2-3.4; and the authors' simulation):
+// the key before R is rotated over groups of heads, its channels are reordered over the whole layer,
+// and groups of 128 are coded with scale and zero point; v' as above with scale and zero point.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "common/types.h"
+#include "hadamard/ref.h"
+#include "kv_cache/format.h"
+
+namespace tarpon::kv_cache {
+
+TARPON_HOST_DEVICE float mul_rn(float a, float b) {
+#ifdef __CUDA_ARCH__
+    return __fmul_rn(a, b);
+#else
+    return a * b;
+#endif
+}
+
+TARPON_HOST_DEVICE float add_rn(float a, float b) {
+#ifdef __CUDA_ARCH__
+    return __fadd_rn(a, b);
+#else
+    return a + b;
+#endif
+}
+
+// ---- Rotary embedding -------------------------------------------------------------------------
+
+enum class RopeLayout { kHalf, kInterleaved };
+
+struct CosSin {
+    float cos, sin;
+};
+
+// Angles of position p are those of its two digits of base 256, composed: tables of the digits stay
+// in cache for any context, and every device gets the same bits.
+inline constexpr int kRopeDigit = 256;
+
+TARPON_HOST_DEVICE CosSin compose(CosSin a, CosSin b) {
+    return {add_rn(mul_rn(a.cos, b.cos), -mul_rn(a.sin, b.sin)),
+            add_rn(mul_rn(a.sin, b.cos), mul_rn(a.cos, b.sin))};
+}
+
+struct RopeTables {
+    const CosSin *low;   // [256][pairs]: positions 0 .. 255
+    const CosSin *high;  // [ceil(max_position / 256)][pairs]: positions 256 * i
+    int pairs;           // channels that turn, halved
+    RopeLayout layout;
+};
+
+TARPON_HOST_DEVICE CosSin rope_angle(const RopeTables &t, int position, int pair) {
+    return compose(t.high[position / kRopeDigit * t.pairs + pair],
+                   t.low[position % kRopeDigit * t.pairs + pair]);
+}
+
+// Channels of a pair.
+TARPON_HOST_DEVICE int rope_first(const RopeTables &t, int pair) {
+    return t.layout == RopeLayout::kHalf ? pair : 2 * pair;
+}
+TARPON_HOST_DEVICE int rope_second(const RopeTables &t, int pair) {
+    return t.layout == RopeLayout::kHalf ? pair + t.pairs : 2 * pair + 1;
+}
+
+inline void rope(const RopeTables &t, int position, float *x) {
+    for (int pair = 0; pair < t.pairs; ++pair) {
+        const CosSin angle = rope_angle(t, position, pair);
+        float &first = x[rope_first(t, pair)], &second = x[rope_second(t, pair)];
+        const float a = first, b = second;
+        first = add_rn(mul_rn(a, angle.cos), -mul_rn(b, angle.sin));
+        second = add_rn(mul_rn(b, angle.cos), mul_rn(a, angle.sin));
+    }
+}
+
+// The angle of a pair at a position, for filling tables: theta^(-pair / pairs) * position / scaling.
+inline CosSin rope_table_entry(double theta, double scaling, int pairs, int64_t position,
+                               int pair) {
+    const double angle = double(position) / scaling * std::pow(theta, -double(pair) / pairs);
+    return {float(std::cos(angle)), float(std::sin(angle))};
+}
+
+// ---- Mode tarpon: a grid around zero ----------------------------------------------------------
+
+// Step of the uniform grid with 2^bits levels that codes a standard normal with the least mean
+// squared error (J. Max, "Quantizing for minimum distortion", 1960, table II).
+TARPON_HOST_DEVICE float gaussian_step(int bits) {
+    return bits == 2 ? 0.9957f : bits == 3 ? 0.5860f : 0.3352f;
+}
+
+// Sum of squares and largest magnitude of a vector of head_dim values (a multiple of 16): partial
+// sums of channels equal modulo 16 in rising order, then halves onto halves.
+struct Spread {
+    float sum_squares, absmax;
+};
+
+inline Spread spread(const float *x, int head_dim) {
+    float sums[16] = {}, absmax = 0;
+    for (int i = 0; i < head_dim; ++i) {
+        sums[i % 16] = add_rn(sums[i % 16], mul_rn(x[i], x[i]));
+        absmax = std::fabs(x[i]) > absmax ? std::fabs(x[i]) : absmax;
+    }
+    for (int h = 8; h > 0; h /= 2) {
+        for (int i = 0; i < h; ++i)
+            sums[i] = add_rn(sums[i], sums[i + h]);
+    }
+    return {sums[0], absmax};
+}
+
+// The scale of a vector: a multiple of its root mean square up to 4 bits, where clipping the tails
+// pays, and from 8 bits on what its largest value needs. Rounded to binary16 and at most 65504.
+TARPON_HOST_DEVICE half_t grid_scale(Spread s, int head_dim, int bits) {
+    const float mean_square = s.sum_squares / float(head_dim);
+    const float step = bits <= 4 ? mul_rn(gaussian_step(bits), sqrtf(mean_square))
+                                 : s.absmax / (float(1 << (bits - 1)) - 0.5f);
+    return from_float<half_t>(step < 65504.0f ? step : 65504.0f);
+}
+
+TARPON_HOST_DEVICE float grid_inverse(half_t scale) {
+    const float step = to_float(scale);
+    return step > 0 ? 1.0f / step : 0.0f;
+}
+
+TARPON_HOST_DEVICE uint32_t grid_code(float x, float inverse, int bits) {
+    const float half = float(1 << (bits - 1));
+    const float level = floorf(mul_rn(x, inverse)) + half;
+    return uint32_t(level < 0 ? 0.0f : level > 2 * half - 1 ? 2 * half - 1 : level);
+}
+
+// The factor of the scale that a code stands for.
+TARPON_HOST_DEVICE float grid_level(uint32_t code, int bits) {
+    return float(int(code)) - (float(1 << (bits - 1)) - 0.5f);
+}
+
+// Width 16: the value in binary16, kept finite.
+TARPON_HOST_DEVICE half_t saturate_half(float x) {
+    return from_float<half_t>(x > 65504.0f ? 65504.0f : x < -65504.0f ? -65504.0f : x);
+}
+
+// ---- Mode rotatekv: minimum and maximum -------------------------------------------------------
+
+struct AsymmetricCode {
+    float scale, zero;
+};
+
+// Range of a group shrunk by `clip`; the zero point is a whole number, not clamped.
+inline AsymmetricCode asymmetric_range(const float *x, int count, int bits, float clip) {
+    float low = x[0], high = x[0];
+    for (int i = 1; i < count; ++i) {
+        low = x[i] < low ? x[i] : low;
+        high = x[i] > high ? x[i] : high;
+    }
+    low *= clip, high *= clip;
+    const float scale = (high - low) / float((1 << bits) - 1);
+    return {scale, scale > 0 ? std::nearbyint(-low / scale) : 0.0f};
+}
+
+inline uint32_t asymmetric_code(float x, AsymmetricCode range, int bits) {
+    const float top = float((1 << bits) - 1);
+    if (!(range.scale > 0)) return 0;
+    const float code = std::nearbyint(x / range.scale) + range.zero;
+    return uint32_t(code < 0 ? 0.0f : code > top ? top : code);
+}
+
+inline float asymmetric_value(uint32_t code, AsymmetricCode range) {
+    return (float(int(code)) - range.zero) * range.scale;
+}
+
+// Rotates all keys of a token [kv_heads * head_dim] before RoPE, in groups of `group_heads` heads,
+// and reorders them: out[c] = rotated[order[c]].
+inline void rotatekv_transform(const float *keys, const int32_t *order, int kv_heads, int head_dim,
+                               int group_heads, float *rotated, float *out) {
+    const int channels = kv_heads * head_dim;
+    for (int i = 0; i < channels; ++i)
+        rotated[i] = keys[i];
+    for (int i = 0; i < channels; i += group_heads * head_dim)
+        hadamard::transform_reference(rotated + i, group_heads * head_dim);
+    for (int i = 0; i < channels; ++i)
+        out[i] = rotated[order[i]];
+}
+
+// The inverse.
+inline void rotatekv_recover(const float *values, const int32_t *order, int kv_heads, int head_dim,
+                             int group_heads, float *keys) {
+    const int channels = kv_heads * head_dim;
+    for (int i = 0; i < channels; ++i)
+        keys[order[i]] = values[i];
+    for (int i = 0; i < channels; i += group_heads * head_dim)
+        hadamard::transform_reference(keys + i, group_heads * head_dim);
+}
+
+}  // namespace tarpon::kv_cache
