@@ -8,6 +8,11 @@
 
 namespace tarpon::bench {
 
+// Now, on the benchmarks' clock: wall time, or after use_processor_time() the time that this
+// process has been running, which on a loaded machine tells what one thread does when it runs.
+double seconds();
+void use_processor_time();
+
 // The instructions whose register-to-register peak is measured.
 enum class Peak { kFmaF32, kDotBf16, kDotInt8 };
 inline constexpr int kPeakCount = 3;

@@ -1,8 +1,8 @@
 // The linear kernels of AVX2 with FMA and F16C: every dtype through binary32 FMAs.
 //
-// The tile works on half a vector pair at a time: 16 registers hold 6 x 2 sums of 8 columns. The
-// panel is walked step by step, each step's vectors one after another, so that the codes still
-// stream through once.
+// The tile works on one vector of 16 columns at a time: 16 registers hold 5 x 2 sums of 8 columns
+// beside two weights, an activation and constants. The panel is walked step by step, each step's
+// vectors one after another, so that the codes still stream through once.
 #include <immintrin.h>
 
 #include "cpu/linear_kernel.h"
@@ -11,7 +11,7 @@ namespace tarpon::cpu {
 namespace {
 
 constexpr int kHalf = 8;  // columns of a register
-constexpr int kTileRows = 6;
+constexpr int kTileRows = 5;
 
 struct F32 {
     static float load(const void *x, int64_t i) { return static_cast<const float *>(x)[i]; }
@@ -66,10 +66,15 @@ __m256 weights(__m256i lanes) {
 template <int kRows>
 void multiply_step(const uint8_t *codes, int unit_stride, int64_t units, const float *a,
                    const uint16_t *scales, float (*total)[kMaxPanelVectors * kLanes]) {
-    __m256 sum[kRows][2];
+    // Two FMAs start a cycle and take four: eight independent sums.
+    constexpr int kChains = kRows == 1 ? 4 : kRows == 2 ? 2 : 1;
+    __m256 sum[kChains][kRows][2];
+#pragma GCC unroll 4
+    for (int c = 0; c < kChains; ++c) {
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r)
-        sum[r][0] = sum[r][1] = _mm256_setzero_ps();
+        for (int r = 0; r < kRows; ++r)
+            sum[c][r][0] = sum[c][r][1] = _mm256_setzero_ps();
+    }
     for (int64_t u = 0; u < units; ++u, codes += unit_stride) {
 #pragma GCC unroll 8
         for (int i = 0; i < kUnitRows; ++i) {
@@ -81,8 +86,9 @@ void multiply_step(const uint8_t *codes, int unit_stride, int64_t units, const f
 #pragma GCC unroll 8
             for (int r = 0; r < kRows; ++r) {
                 const __m256 value = _mm256_broadcast_ss(pair + 2 * r);
-                sum[r][0] = _mm256_fmadd_ps(low, value, sum[r][0]);
-                sum[r][1] = _mm256_fmadd_ps(high, value, sum[r][1]);
+                __m256 *s = sum[i % kChains][r];
+                s[0] = _mm256_fmadd_ps(low, value, s[0]);
+                s[1] = _mm256_fmadd_ps(high, value, s[1]);
             }
         }
         a += 4 * kRows * 2;
@@ -91,8 +97,12 @@ void multiply_step(const uint8_t *codes, int unit_stride, int64_t units, const f
         const __m256 scale =
             _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(scales + h * kHalf)));
         for (int r = 0; r < kRows; ++r) {
+            __m256 s = sum[0][r][h];
+#pragma GCC unroll 4
+            for (int c = 1; c < kChains; ++c)
+                s = _mm256_add_ps(s, sum[c][r][h]);
             float *out = total[r] + h * kHalf;
-            _mm256_store_ps(out, _mm256_fmadd_ps(sum[r][h], scale, _mm256_load_ps(out)));
+            _mm256_store_ps(out, _mm256_fmadd_ps(s, scale, _mm256_load_ps(out)));
         }
     }
 }
@@ -146,8 +156,6 @@ void run_tile(const TileArgs &t) {
             return multiply_tile<T, 3>(t);
         case 4:
             return multiply_tile<T, 4>(t);
-        case 5:
-            return multiply_tile<T, 5>(t);
         default:
             return multiply_tile<T, kTileRows>(t);
     }

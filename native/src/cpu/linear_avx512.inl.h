@@ -19,33 +19,6 @@
 namespace tarpon::cpu {
 namespace {
 
-// ---- Arithmetics: how a pair of weights meets a pair of activations ---------------------------
-
-// Any AVX-512: two binary32 FMAs a pair. A bfloat16 is the upper half of a binary32.
-template <class T>
-struct FmaArithmetic {
-    using Elem = T;
-    static constexpr int kWords = 2;
-    struct Weights {
-        __m512 even, odd;
-    };
-    static Weights weights(__m512i pairs) {
-        return {_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)),
-                _mm512_castsi512_ps(
-                    _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000))))};
-    }
-    static __m512 multiply_add(const Weights &w, const uint32_t *a, __m512 sum) {
-        const auto *values = reinterpret_cast<const float *>(a);
-        sum = _mm512_fmadd_ps(w.even, _mm512_set1_ps(values[0]), sum);
-        return _mm512_fmadd_ps(w.odd, _mm512_set1_ps(values[1]), sum);
-    }
-    // Packs the 16 pairs from input 2 * pair on.
-    static void pack(const void *x, int64_t i, int64_t k, uint32_t out[2 * 16]) {
-        _mm512_storeu_ps(out, T::load(x, i, lane_mask(k - i)));
-        _mm512_storeu_ps(out + 16, T::load(x, i + 16, lane_mask(k - i - 16)));
-    }
-};
-
 // ---- The tile ---------------------------------------------------------------------------------
 
 // Entry c and entry c + 16: bfloat16(c - 8). vpermw looks at 5 bits of each 16-bit lane; the fifth
@@ -58,18 +31,23 @@ inline __m512i code_table() {
     return _mm512_load_si512(kTable);
 }
 
-template <class Arithmetic, int kRows, int kVectors>
-void multiply_tile(const TileArgs &t) {
+// How a pair of weights meets a pair of activations. An Arithmetic has kWords (of a pair, see
+// linear_kernel.h), Weights (what 16 columns' pairs are multiplied as), weights(bfloat16 pairs) and
+// multiply_add(weights, words of a pair of activations, sum).
+template <class Arithmetic>
+struct TileKernel {
+    template <int kRows, int kVectors>
+    static void multiply(const TileArgs &t, float *totals);
+};
+
+template <class Arithmetic>
+template <int kRows, int kVectors>
+void TileKernel<Arithmetic>::multiply(const TileArgs &t, float *totals) {
     // Products have a latency of 4 to 6 cycles and start one a cycle: that many independent sums.
     constexpr int kChains = kRows * kVectors >= 6 ? 1 : kRows * kVectors >= 3 ? 2 : 4;
     const __m512i table = code_table();
     const uint8_t *codes = t.codes;
     const uint32_t *a = t.activations;
-    __m512 total[kRows][kVectors];
-    for (int r = 0; r < kRows; ++r) {
-        for (int v = 0; v < kVectors; ++v)
-            total[r][v] = _mm512_setzero_ps();
-    }
     int64_t step = 0;
     for (int64_t first = 0; first < t.units; first += kStepUnits, ++step) {
         const int64_t last = first + kStepUnits < t.units ? first + kStepUnits : t.units;
@@ -116,37 +94,25 @@ void multiply_tile(const TileArgs &t) {
 #pragma GCC unroll 4
                 for (int c = 1; c < kChains; ++c)
                     s = _mm512_add_ps(s, sum[c][r][v]);
-                total[r][v] = _mm512_fmadd_ps(s, scale, total[r][v]);
+                float *total = totals + (r * kVectors + v) * kLanes;
+                _mm512_store_ps(total, _mm512_fmadd_ps(s, scale, _mm512_load_ps(total)));
             }
-        }
-    }
-    for (int r = 0; r < kRows; ++r) {
-        for (int v = 0; v < kVectors; ++v) {
-            Arithmetic::Elem::store(t.y, r * t.y_stride_elems + v * kLanes,
-                                    lane_mask(t.columns - v * kLanes), total[r][v]);
         }
     }
 }
 
-template <class Arithmetic>
-struct TileKernel {
-    template <int kRows, int kVectors>
-    static void multiply(const TileArgs &t) {
-        multiply_tile<Arithmetic, kRows, kVectors>(t);
-    }
-};
-
 // ---- Packing ----------------------------------------------------------------------------------
 
-template <class Arithmetic>
+// Packer::pack(row, i, k, out) packs the 16 pairs from input i on, zero from input k on.
+template <class Packer>
 void pack_tile(const void *x, int64_t k, int64_t units, int rows, uint32_t *packed) {
-    constexpr int kWords = Arithmetic::kWords;
+    constexpr int kWords = Packer::kWords;
     const int64_t pairs = units * kUnitRows / 2;
     for (int r = 0; r < rows; ++r) {
-        const auto *row = static_cast<const char *>(x) + r * k * Arithmetic::Elem::kBytes;
+        const auto *row = static_cast<const char *>(x) + r * k * Packer::Elem::kBytes;
         for (int64_t pair = 0; pair < pairs; pair += 16) {
             alignas(64) uint32_t words[16 * kWords];
-            Arithmetic::pack(row, 2 * pair, k, words);
+            Packer::pack(row, 2 * pair, k, words);
             const int64_t count = pairs - pair < 16 ? pairs - pair : 16;
             uint32_t *out = packed + (pair * rows + r) * kWords;
             for (int64_t p = 0; p < count; ++p, out += rows * kWords) {
@@ -157,9 +123,9 @@ void pack_tile(const void *x, int64_t k, int64_t units, int rows, uint32_t *pack
     }
 }
 
-template <class Arithmetic>
-constexpr LinearKernel kLinearKernel = {pack_tile<Arithmetic>,
-                                        dispatch_tile<TileKernel<Arithmetic>>,
+template <class Arithmetic, class Packer>
+constexpr LinearKernel kLinearKernel = {pack_tile<Packer>,
+                                        run_tile<TileKernel<Arithmetic>, typename Packer::Elem>,
                                         4 * Arithmetic::kWords, 0, kTileRows};
 
 }  // namespace

@@ -15,6 +15,7 @@ __m512bh broadcast(uint32_t pair) {
     return as_bf16(_mm512_set1_epi32(static_cast<int>(pair)));
 }
 
+// Arithmetic and packer.
 struct Bf16Arithmetic {
     using Elem = Bf16;
     static constexpr int kWords = 1;
@@ -27,11 +28,12 @@ struct Bf16Arithmetic {
     }
     static void pack(const void *x, int64_t i, int64_t k, uint32_t out[16]) {
         const __mmask32 mask = lane_mask(k - i) | uint32_t{lane_mask(k - i - 16)} << 16;
-        _mm512_storeu_si512(out,
-                            _mm512_maskz_loadu_epi16(mask, static_cast<const uint16_t *>(x) + i));
+        _mm512_store_si512(out,
+                           _mm512_maskz_loadu_epi16(mask, static_cast<const uint16_t *>(x) + i));
     }
 };
 
+// Arithmetic and packer.
 struct SplitF16Arithmetic {
     using Elem = F16;
     static constexpr int kWords = 2;
@@ -58,8 +60,8 @@ struct SplitF16Arithmetic {
                                          _mm512_castsi256_si512(lower));
     }
     static void pack(const void *x, int64_t i, int64_t k, uint32_t out[2 * 16]) {
-        _mm512_storeu_si512(out, split(F16::load(x, i, lane_mask(k - i))));
-        _mm512_storeu_si512(out + 16, split(F16::load(x, i + 16, lane_mask(k - i - 16))));
+        _mm512_store_si512(out, split(F16::load(x, i, lane_mask(k - i))));
+        _mm512_store_si512(out + 16, split(F16::load(x, i + 16, lane_mask(k - i - 16))));
     }
 };
 
@@ -68,9 +70,9 @@ struct SplitF16Arithmetic {
 const LinearKernel *avx512_bf16_linear_kernel(tarpon_dtype dtype) {
     switch (dtype) {
         case TARPON_F16:
-            return &kLinearKernel<SplitF16Arithmetic>;
+            return &kLinearKernel<SplitF16Arithmetic, SplitF16Arithmetic>;
         case TARPON_BF16:
-            return &kLinearKernel<Bf16Arithmetic>;
+            return &kLinearKernel<Bf16Arithmetic, Bf16Arithmetic>;
     }
     return nullptr;
 }

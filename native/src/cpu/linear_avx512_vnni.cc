@@ -77,18 +77,18 @@ inline void add_products(__m512i &sum, __m512i codes, __m512i activations) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(activations));
 }
 
-template <class T, int kRows, int kVectors>
-void multiply_tile(const TileArgs &t) {
+struct TileKernel {
+    template <int kRows, int kVectors>
+    static void multiply(const TileArgs &t, float *totals);
+};
+
+template <int kRows, int kVectors>
+void TileKernel::multiply(const TileArgs &t, float *totals) {
     // As in linear_avx512.inl.h: enough independent sums for a latency of 4 to 5 cycles.
     constexpr int kChains = kRows * kVectors >= 5 ? 1 : 2;
     const __m512i nibble = _mm512_set1_epi8(15);
     const uint8_t *codes = t.codes;
     const uint32_t *a = t.activations;
-    __m512 total[kRows][kVectors];
-    for (int r = 0; r < kRows; ++r) {
-        for (int v = 0; v < kVectors; ++v)
-            total[r][v] = _mm512_setzero_ps();
-    }
     int64_t step = 0;
     for (int64_t first = 0; first < t.units; first += kStepUnits, ++step) {
         const int64_t last = first + kStepUnits < t.units ? first + kStepUnits : t.units;
@@ -140,28 +140,16 @@ void multiply_tile(const TileArgs &t) {
                 __m512i s = sum[0][r][v];
                 if constexpr (kChains > 1) s = _mm512_add_epi32(s, sum[1][r][v]);
                 const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(activation_scales[r]));
-                total[r][v] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(s), both, total[r][v]);
+                float *total = totals + (r * kVectors + v) * kLanes;
+                _mm512_store_ps(
+                    total, _mm512_fmadd_ps(_mm512_cvtepi32_ps(s), both, _mm512_load_ps(total)));
             }
-        }
-    }
-    for (int r = 0; r < kRows; ++r) {
-        for (int v = 0; v < kVectors; ++v) {
-            T::store(t.y, r * t.y_stride_elems + v * kLanes, lane_mask(t.columns - v * kLanes),
-                     total[r][v]);
         }
     }
 }
 
 template <class T>
-struct Kernel {
-    template <int kRows, int kVectors>
-    static void multiply(const TileArgs &t) {
-        multiply_tile<T, kRows, kVectors>(t);
-    }
-};
-
-template <class T>
-constexpr LinearKernel kKernel = {pack_tile<T>, dispatch_tile<Kernel<T>>, 2, kHeaderWords,
+constexpr LinearKernel kKernel = {pack_tile<T>, run_tile<TileKernel, T>, 2, kHeaderWords,
                                   kTileRows};
 
 }  // namespace
