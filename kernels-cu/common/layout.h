@@ -41,6 +41,52 @@ struct MmaM16N8K16 {
     }
 };
 
+// mma.m16n8k32 with signed bytes and 32-bit integer accumulators (PTX ISA, "Matrix Fragments for
+// mma.m16n8k32"). The accumulators lie as those of m16n8k16.
+struct MmaM16N8K32S8 {
+    static constexpr int kM = 16, kN = 8, kK = 32;
+    static constexpr int kRegsA = 4, kRegsB = 2, kRegsC = 4;
+
+    // (m, k) of byte `byte` (0 = low) of A register `reg`.
+    static TARPON_LAYOUT Coord a(int lane, int reg, int byte) {
+        return {lane / 4 + 8 * (reg % 2), 4 * (lane % 4) + byte + 16 * (reg / 2)};
+    }
+    // (k, n) of byte `byte` of B register `reg`.
+    static TARPON_LAYOUT Coord b(int lane, int reg, int byte) {
+        return {4 * (lane % 4) + byte + 16 * reg, lane / 4};
+    }
+    static TARPON_LAYOUT Coord c(int lane, int reg) { return MmaM16N8K16::c(lane, reg); }
+};
+
+// mma.sp.m16n8k32 with 16-bit A and B (PTX ISA, "Matrix Fragments for sparse mma.m16n8k32 with
+// .f16 and .bf16 types"). Of every chunk of four columns of A two are kept: A arrives as 16x16
+// values, laid out as the dense A of m16n8k16, and metadata says which two they were.
+struct MmaSparseM16N8K32 {
+    static constexpr int kM = 16, kN = 8, kK = 32;
+    static constexpr int kRegsA = 4, kRegsB = 4, kRegsC = 4;
+    static constexpr int kChunks = kK / 4;  // of a row of A
+
+    // (m, kept column) of half `half` of A register `reg`; chunk i keeps columns 2i and 2i + 1.
+    static TARPON_LAYOUT Coord a(int lane, int reg, int half) {
+        return MmaM16N8K16::a(lane, reg, half);
+    }
+    // (k, n) of half `half` of B register `reg`.
+    static TARPON_LAYOUT Coord b(int lane, int reg, int half) {
+        return MmaM16N8K16::b(lane, reg, half);
+    }
+    static TARPON_LAYOUT Coord c(int lane, int reg) { return MmaM16N8K16::c(lane, reg); }
+
+    // Where the four metadata bits of a chunk are: the position of its first kept column in the low
+    // two, of its second in the high two. `selector` (0 or 1) says which pair of each four lanes
+    // gives the metadata of this multiplication.
+    struct MetadataBits {
+        int lane, shift;
+    };
+    static TARPON_LAYOUT MetadataBits metadata(int m, int chunk, int selector) {
+        return {4 * (m % 8) + 2 * selector + chunk / 4, 16 * (m / 8) + 4 * (chunk % 4)};
+    }
+};
+
 // ldmatrix: 8x8 matrices of 16-bit elements. Lane 8*j + r supplies the address of row r of matrix
 // j; register j of a lane receives two elements of matrix j.
 struct Ldmatrix {

@@ -318,6 +318,50 @@ TARPON_DEVICE void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4],
 #endif
 }
 
+// [warp] d += a * b for a 16x32 tile a and a 32x8 tile b of signed bytes, in 32-bit integers that
+// wrap around (layout::MmaM16N8K32S8).
+TARPON_DEVICE void mma_m16n8k32_s8(int32_t (&d)[4], const uint32_t (&a)[4],
+                                   const uint32_t (&b)[2] TARPON_WHERE) {
+#ifdef __CUDACC__
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    sim::mma_m16n8k32_s8(d, a, b, where);
+#endif
+}
+
+// [warp] d += a * b for a 16x32 tile a with two of every four columns kept, and a 32x8 tile b, in
+// fp32. The two positions of a chunk are in increasing order. kSelector: which lanes' metadata
+// counts (layout::MmaSparseM16N8K32).
+template <class T, int kSelector>
+TARPON_DEVICE void mma_sp_m16n8k32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[4],
+                                   uint32_t metadata TARPON_WHERE) {
+    static_assert(std::is_same_v<T, half_t> || std::is_same_v<T, bf16_t>);
+    static_assert(kSelector == 0 || kSelector == 1);
+#ifdef __CUDACC__
+    if constexpr (std::is_same_v<T, half_t>) {
+        asm volatile(
+            "mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 "
+            "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9, %10, %11}, {%0, %1, %2, %3}, %12, %13;"
+            : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]),
+              "r"(b[3]), "r"(metadata), "n"(kSelector));
+    } else {
+        asm volatile(
+            "mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.bf16.bf16.f32 "
+            "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9, %10, %11}, {%0, %1, %2, %3}, %12, %13;"
+            : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]),
+              "r"(b[3]), "r"(metadata), "n"(kSelector));
+    }
+#else
+    sim::mma_sp_m16n8k32<T>(d, a, b, metadata, kSelector, where);
+#endif
+}
+
 // ---- Exchange between lanes -------------------------------------------------------------------
 
 // [warp] The value of lane lane_id() ^ mask.

@@ -1,8 +1,8 @@
 // What the host bodies of common/ptx.cuh call: the operations of a simulated thread.
 //
-// Implemented in memory_ops.cc (checked accesses), barriers.cc, warp_ops.cc and scheduler.cc. All
-// of it runs on the fiber of the calling thread. A violation does not return: the launch ends with
-// a report (tarpon_sim.h) and the sticky error cudaErrorLaunchFailure.
+// Implemented in memory_ops.cc (checked accesses), barriers.cc, warp_ops.cc, mma.cc and lane_ops.cc.
+// All of it runs on the fiber of the calling thread. A violation does not return: the launch ends
+// with a report (control.h) and the sticky error cudaErrorLaunchFailure.
 #pragma once
 
 #include <bit>
@@ -98,6 +98,10 @@ uint32_t ballot(bool predicate, Where where);
 void ldmatrix(uint32_t *regs, int matrices, bool transpose, const void *row, Where where);
 template <class T>
 void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Where where);
+void mma_m16n8k32_s8(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Where where);
+template <class T>
+void mma_sp_m16n8k32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[4],
+                     uint32_t metadata, int selector, Where where);
 
 template <class T>
 T shuffle(Shuffle kind, T value, int operand, Where where) {

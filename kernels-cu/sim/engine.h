@@ -149,6 +149,12 @@ std::string describe(const Thread &thread);
 // Whether two operations stand at the same place of the source.
 bool same_place(Where a, Where b);
 
+// What lane `lane` brought to the operation its warp has met for.
+template <class T>
+T &argument(Warp &warp, int lane) {
+    return *static_cast<T *>(warp.arguments[lane]);
+}
+
 // All lanes of the warp meet; the last to arrive runs op.complete. `arguments` may be null.
 void rendezvous(const WarpOp &op, void *arguments, Where where);
 

@@ -44,6 +44,44 @@ TARPON_TEST(test_layout_mma_m16n8k16_c) {
     }
 }
 
+TARPON_TEST(test_layout_mma_m16n8k32_s8) {
+    for (int k = 0; k < 32; ++k) {
+        for (int m = 0; m < 16; ++m) {
+            const auto [thread, reg] = parse(figures::kMmaA[m], k / 4);
+            CHECK(MmaM16N8K32S8::a(thread, reg, k % 4) == (Coord{m, k}), "A(%d, %d)", m, k);
+        }
+        for (int n = 0; n < 8; ++n) {
+            const auto [thread, reg] = parse(figures::kMmaB[k / 4], n);
+            CHECK(MmaM16N8K32S8::b(thread, reg, k % 4) == (Coord{k, n}), "B(%d, %d)", k, n);
+        }
+    }
+}
+
+TARPON_TEST(test_layout_mma_sp_m16n8k32) {
+    using Map = MmaSparseM16N8K32;
+    for (int m = 0; m < 16; ++m) {
+        for (int kept = 0; kept < 16; ++kept) {
+            const auto [thread, reg] = parse(figures::kMmaA[m], kept / 2);
+            CHECK(Map::a(thread, reg, kept % 2) == (Coord{m, kept}), "A(%d, %d)", m, kept);
+        }
+        for (int selector = 0; selector < 2; ++selector) {
+            for (int chunk = 0; chunk < 8; ++chunk) {
+                const auto [thread, bit] =
+                    parse(figures::kMmaSparseMetadata[m], 2 * selector + chunk / 4);
+                const auto at = Map::metadata(m, chunk, selector);
+                CHECK_EQ(at.lane, thread, "row %d chunk %d selector %d", m, chunk, selector);
+                CHECK_EQ(at.shift, bit + 4 * (chunk % 4), "row %d chunk %d", m, chunk);
+            }
+        }
+    }
+    for (int k = 0; k < 32; ++k) {
+        for (int n = 0; n < 8; ++n) {
+            const auto [thread, reg] = parse(figures::kMmaSparseB[k / 2], n);
+            CHECK(Map::b(thread, reg, k % 2) == (Coord{k, n}), "B(%d, %d)", k, n);
+        }
+    }
+}
+
 TARPON_TEST(test_layout_ldmatrix) {
     for (int r = 0; r < 8; ++r) {
         for (int c = 0; c < 8; ++c) {

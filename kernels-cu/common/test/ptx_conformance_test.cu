@@ -1,13 +1,14 @@
 // Every memory, barrier and warp operation of ptx.cuh against the PTX manual; one source, run on
 // the simulator (ptx_conformance_test_sim) and on a GPU (ptx_conformance_test_cuda). Arithmetic of
-// single lanes is in ptx_arithmetic_test.cu. Fragments are laid out by the hand-typed figures, not
-// by layout.h.
+// single lanes is in ptx_arithmetic_test.cu, multiplications are in ptx_mma_test.cu. Fragments are
+// laid out by the hand-typed figures, not by layout.h.
 #include <cstring>
 #include <vector>
 
 #include "common/launch.cuh"
 #include "common/ptx.cuh"
 #include "common/test/ptx_figures.h"
+#include "common/test/ptx_testing.h"
 #include "testing/device_buffer.h"
 #include "testing/random.h"
 #include "testing/test.h"
@@ -21,14 +22,6 @@ using testing::DeviceBuffer;
 using testing::Random;
 
 constexpr int kLanes = 32;
-
-// Runs a kernel to its end; throws, which fails the test, if it does not get there.
-template <class... Params, class Grid>
-void run(void (*kernel)(Params...), Grid grid, unsigned block, size_t shared_bytes,
-         std::type_identity_t<Params>... args) {
-    check_cuda(launch(kernel, grid, block, shared_bytes, nullptr, args...), "launch");
-    check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
-}
 
 // ---- Position ---------------------------------------------------------------------------------
 
@@ -267,76 +260,6 @@ TARPON_TEST(test_ptx_ldmatrix) {
                 }
             }
         }
-    }
-}
-
-// ---- mma --------------------------------------------------------------------------------------
-
-template <class T>
-TARPON_KERNEL void mma_kernel(const uint32_t *a, const uint32_t *b, const float *c, float *d) {
-    const int lane = lane_id();
-    uint32_t a_regs[4], b_regs[2];
-    float acc[4];
-    for (int i = 0; i < 4; ++i)
-        a_regs[i] = ld_global(&a[lane * 4 + i]);
-    for (int i = 0; i < 2; ++i)
-        b_regs[i] = ld_global(&b[lane * 2 + i]);
-    for (int i = 0; i < 4; ++i)
-        acc[i] = ld_global(&c[lane * 4 + i]);
-    mma_m16n8k16<T>(acc, a_regs, b_regs);
-    for (int i = 0; i < 4; ++i)
-        st_global(&d[lane * 4 + i], acc[i]);
-}
-
-// Small integers: every product and sum is exact, so the result must be bit-equal.
-template <class T>
-void check_mma(uint64_t seed) {
-    Random random(seed);
-    float a[16][16], b[16][8], c[16][8];
-    std::vector<uint32_t> a_regs(128), b_regs(64);
-    std::vector<float> c_regs(128);
-    for (int m = 0; m < 16; ++m) {
-        for (int k = 0; k < 16; ++k) {
-            a[m][k] = float(random.integer(-15, 15));
-            const auto [thread, reg] = figures::parse(figures::kMmaA[m], k / 2);
-            a_regs[size_t(4 * thread + reg)] |= uint32_t(from_float<T>(a[m][k]).bits)
-                                                << (16 * (k % 2));
-        }
-    }
-    for (int n = 0; n < 8; ++n) {
-        for (int k = 0; k < 16; ++k) {
-            b[k][n] = float(random.integer(-15, 15));
-            const auto [thread, reg] = figures::parse(figures::kMmaB[k / 2], n);
-            b_regs[size_t(2 * thread + reg)] |= uint32_t(from_float<T>(b[k][n]).bits)
-                                                << (16 * (k % 2));
-        }
-        for (int m = 0; m < 16; ++m) {
-            c[m][n] = float(random.integer(-1000, 1000));
-            const auto [thread, reg] = figures::parse(figures::kMmaC[m], n);
-            c_regs[size_t(4 * thread + reg)] = c[m][n];
-        }
-    }
-    DeviceBuffer<uint32_t> device_a(a_regs), device_b(b_regs);
-    DeviceBuffer<float> device_c(c_regs), device_d(128);
-    run(mma_kernel<T>, 1, kLanes, 0, device_a.data(), device_b.data(), device_c.data(),
-        device_d.data());
-    const auto d_regs = device_d.to_host();
-    for (int m = 0; m < 16; ++m) {
-        for (int n = 0; n < 8; ++n) {
-            float expected = c[m][n];
-            for (int k = 0; k < 16; ++k)
-                expected += a[m][k] * b[k][n];
-            const auto [thread, reg] = figures::parse(figures::kMmaC[m], n);
-            CHECK_EQ(d_regs[size_t(4 * thread + reg)], expected, "D(%d, %d)", m, n);
-        }
-    }
-}
-
-TARPON_TEST(test_ptx_mma_m16n8k16) {
-    testing::require_device();
-    for (uint64_t seed = 1; seed <= 4; ++seed) {
-        check_mma<half_t>(seed);
-        check_mma<bf16_t>(seed);
     }
 }
 

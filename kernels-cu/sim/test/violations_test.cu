@@ -103,10 +103,9 @@ TARPON_KERNEL void lanes_kernel(uint32_t *out) {
 
 TARPON_TEST(test_sim_catches_missing_sync_warp) {
     DeviceBuffer<uint32_t> out(kThreads);
-    expect(
-        {"race: no barrier since another thread wrote, at byte", "ld_shared at violations_test.cu:",
-         "wrote it at violations_test.cu:", "lanes_kernel"},
-        lanes_kernel<false>, 1, out.data());
+    expect({"race: no barrier since another thread wrote, at byte",
+            "ld_shared at violations_test.cu:", "wrote it at violations_test.cu:", "lanes_kernel"},
+           lanes_kernel<false>, 1, out.data());
     expect_clean(lanes_kernel<true>, 1, out.data());
 }
 
@@ -414,6 +413,20 @@ TARPON_TEST(test_sim_catches_bad_named_barriers) {
     expect({"barrier 16 is outside 1..15"}, bad_named_barrier_kernel<Named::kBadId>, 1);
     expect({"100 threads at a barrier"}, bad_named_barrier_kernel<Named::kBadCount>, 1);
     expect({"arrives again at barrier 1"}, bad_named_barrier_kernel<Named::kTwice>, 1);
+}
+
+TARPON_KERNEL void bad_metadata_kernel(float *out) {
+    float d[4] = {};
+    const uint32_t zeros[4] = {};
+    // 0x4 is columns 0 and 1; lane 13 says 1 and 0 for one chunk.
+    mma_sp_m16n8k32<half_t, 0>(d, zeros, zeros, lane_id() == 13 ? 0x44444144u : 0x44444444u);
+    st_global(&out[thread_idx()], d[0]);
+}
+
+TARPON_TEST(test_sim_catches_unordered_metadata) {
+    DeviceBuffer<float> out(kThreads);
+    expect({"the metadata of a chunk names columns 1 and 0", "row 3, chunk 6", "lane 13"},
+           bad_metadata_kernel, 1, out.data());
 }
 
 // ---- Deadlock ---------------------------------------------------------------------------------
