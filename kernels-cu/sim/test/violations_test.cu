@@ -130,6 +130,40 @@ TARPON_TEST(test_sim_knows_whom_a_named_barrier_orders) {
     });
 }
 
+// Clocks are finite: they start again at a sync_threads, and races are still found behind that.
+template <bool kRace>
+TARPON_KERNEL void many_barriers_kernel(uint32_t *out, int barriers) {
+    auto &storage = shared_storage<Storage>();
+    const int t = thread_idx();
+    for (int i = 0; i < barriers; ++i) {
+        if (i % 1000 == 0) st_shared(&storage.words[t], uint32_t(i));
+        sync_threads();
+        if (i % 1000 == 0) CHECK_EQ(ld_shared(&storage.words[t ^ 32]), uint32_t(i));
+    }
+    st_shared(&storage.words[t], 7u);
+    if constexpr (!kRace) sync_threads();
+    sync_warp();
+    st_global(&out[t], ld_shared(&storage.words[t ^ 32]));
+}
+
+TARPON_KERNEL void only_warp_barriers_kernel(int barriers) {
+    for (int i = 0; i < barriers; ++i)
+        sync_warp();
+}
+
+TARPON_TEST(test_sim_clocks_start_again) {
+    DeviceBuffer<uint32_t> out(64);
+    constexpr int kBarriers = 150'000;  // more than half of the clock's range
+    CHECK_EQ(
+        launch(many_barriers_kernel<false>, 1, 64, sizeof(Storage), nullptr, out.data(), kBarriers),
+        cudaSuccess);
+    expect_report(
+        launch(many_barriers_kernel<true>, 1, 64, sizeof(Storage), nullptr, out.data(), kBarriers),
+        {"race: no barrier since another thread"});
+    expect_report(launch(only_warp_barriers_kernel, 1, 32, 0, nullptr, 300'000),
+                  {"with no sync_threads in between"});
+}
+
 // Neighbouring lanes store halves of one word: no race.
 TARPON_KERNEL void halves_kernel(uint16_t *out) {
     auto &storage = shared_storage<Storage>();
