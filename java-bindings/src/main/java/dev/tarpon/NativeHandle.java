@@ -90,12 +90,17 @@ abstract class NativeHandle implements AutoCloseable, Runnable {
         return new IllegalStateException(name + " is closed");
     }
 
+    /** The address, for a thread that has made sure that the native object is there. */
+    final long address() {
+        return address;
+    }
+
     /** The native object, for cold calls of a user and for {@link #destroy}. */
     final MemorySegment pointer() {
         return MemorySegment.ofAddress(address);
     }
 
-    /** Closes the handle. Idempotent and thread-safe; does not wait for other users. */
+    /** Closes the handle. Idempotent and thread-safe; does not wait for those who acquired it. */
     @Override
     public void close() {
         int usersBefore = (int) STATE.getAndBitwiseOr(this, CLOSED);

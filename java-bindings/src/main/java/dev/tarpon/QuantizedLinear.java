@@ -190,17 +190,13 @@ public final class QuantizedLinear implements AutoCloseable {
     }
 
     private void queue(long plan, long x, long y, long m, StreamHandle stream) {
-        long nativeStream = stream.acquire();
-        try {
-            long bytes = workspaceBoundFor(m);
-            synchronized (stream) {
-                long workspace = stream.workspace(bytes);
-                TarponException.check(
-                        tarpon_h.tarpon_linear_run(
-                                plan, x, y, m, workspace, stream.workspaceBytes(), nativeStream));
-            }
-        } finally {
-            stream.release();
+        long bytes = workspaceBoundFor(m);
+        synchronized (stream) {
+            long nativeStream = stream.requireOpen();
+            long workspace = stream.workspace(bytes);
+            TarponException.check(
+                    tarpon_h.tarpon_linear_run(
+                            plan, x, y, m, workspace, stream.workspaceBytes(), nativeStream));
         }
     }
 

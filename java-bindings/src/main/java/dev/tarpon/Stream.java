@@ -56,13 +56,9 @@ public final class Stream implements AutoCloseable {
         if (bytes < 0) {
             throw new IllegalArgumentException("bytes is %d; it must be >= 0".formatted(bytes));
         }
-        handle.acquire();
-        try {
-            synchronized (handle) {
-                handle.workspace(bytes);
-            }
-        } finally {
-            handle.release();
+        synchronized (handle) {
+            handle.requireOpen();
+            handle.workspace(bytes);
         }
     }
 

@@ -9,8 +9,9 @@ import java.lang.foreign.MemorySegment;
 
 /**
  * A native stream and the workspace of the runs that are queued on it. Runs of one stream follow
- * one another, so they share one workspace; whoever queues a run holds this object's monitor from
- * {@link #workspace} until the run is queued, and has acquired the handle.
+ * one another, so they share one workspace. Whoever queues a run holds this object's monitor from
+ * {@link #requireOpen} until the run is queued; that keeps the stream alive as {@link #acquire}
+ * does, at no further cost, since {@link #destroyNative} takes the monitor, too.
  */
 final class StreamHandle extends NativeHandle.Child {
     private MemorySegment buffer = MemorySegment.NULL;
@@ -19,6 +20,14 @@ final class StreamHandle extends NativeHandle.Child {
 
     StreamHandle(DeviceHandle device, String name, long address) {
         super(device, name, address);
+    }
+
+    /** The address of the stream; for a thread that holds the monitor. */
+    long requireOpen() {
+        if (isClosed()) {
+            throw closed();
+        }
+        return address();
     }
 
     /** The address of at least {@code bytes} bytes; 0 if none were ever needed. */
@@ -54,12 +63,10 @@ final class StreamHandle extends NativeHandle.Child {
     }
 
     @Override
-    void destroyNative() {
+    synchronized void destroyNative() {
         // A failure of queued work has no one left to hear it; see DeviceHandle.awaitStreams().
         tarpon_h.tarpon_stream_synchronize(pointer());
-        synchronized (this) { // for visibility: the last user may have been another thread
-            freeWorkspace();
-        }
+        freeWorkspace();
         tarpon_h.tarpon_stream_destroy(pointer());
     }
 }
