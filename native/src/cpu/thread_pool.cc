@@ -63,7 +63,8 @@ int ThreadPool::available_processors() noexcept {
 ThreadPool::ThreadPool(int thread_count)
     : thread_count_(thread_count),
       // With more threads than processors a spinning thread keeps a working one from running.
-      spin_limit_(thread_count <= available_processors() ? kSpins : 0) {
+      spin_limit_(thread_count <= available_processors() ? kSpins : 0),
+      ranges_(static_cast<size_t>(thread_count)) {
     SignalsBlocked guard;
     try {
         workers_.reserve(static_cast<size_t>(thread_count - 1));
@@ -90,11 +91,14 @@ void ThreadPool::stop_workers() noexcept {
     workers_.clear();
 }
 
-void ThreadPool::take_tasks() noexcept {
-    for (;;) {
-        const int64_t task = next_task_.fetch_add(1, std::memory_order_relaxed);
-        if (task >= task_count_) return;
-        task_(context_, task);
+void ThreadPool::take_tasks(int first_range) noexcept {
+    for (int i = 0; i < thread_count_; ++i) {
+        Range &range = ranges_[static_cast<size_t>((first_range + i) % thread_count_)];
+        for (;;) {
+            const int64_t task = range.next.fetch_add(1, std::memory_order_relaxed);
+            if (task >= range.end) break;
+            task_(context_, task);
+        }
     }
 }
 
@@ -110,7 +114,8 @@ void ThreadPool::worker_loop() noexcept {
                                               std::memory_order_relaxed)) {
                 continue;
             }
-            take_tasks();
+            // The caller has range 0. Two workers may get one range if a third has left already.
+            take_tasks(static_cast<int>(state - kOpen) + 1);
             // The last to leave a closed job wakes its caller. An open one has nobody waiting.
             if (state_.fetch_sub(1, std::memory_order_release) == 1) state_.notify_one();
             break;
@@ -127,13 +132,16 @@ void ThreadPool::run(int64_t task_count, Task task, const void *context) noexcep
     const std::lock_guard<std::mutex> turn(turn_);
     task_ = task;
     context_ = context;
-    task_count_ = task_count;
-    next_task_.store(0, std::memory_order_relaxed);
+    for (int64_t i = 0; i < thread_count_; ++i) {
+        Range &range = ranges_[static_cast<size_t>(i)];
+        range.next.store(task_count * i / thread_count_, std::memory_order_relaxed);
+        range.end = task_count * (i + 1) / thread_count_;
+    }
     state_.store(kOpen, std::memory_order_release);
     epoch_.fetch_add(1, std::memory_order_release);
     epoch_.notify_all();
 
-    take_tasks();
+    take_tasks(0);
     uint32_t left = state_.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
     while (left != 0) {
         wait_for_change(state_, left, spin_limit_);

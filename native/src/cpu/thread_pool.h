@@ -38,7 +38,7 @@ class ThreadPool {
 
   private:
     void worker_loop() noexcept;
-    void take_tasks() noexcept;
+    void take_tasks(int first_range) noexcept;
     void stop_workers() noexcept;
 
     const int thread_count_;
@@ -49,12 +49,18 @@ class ThreadPool {
     // The job; written while state_ is closed and has no participants, read by participants.
     Task task_ = nullptr;
     const void *context_ = nullptr;
-    int64_t task_count_ = 0;
 
-    // Each on its own cache line: epoch_ is polled by idle workers, next_task_ is contended.
+    // The tasks, a contiguous range for each thread: neighbouring tasks read neighbouring memory,
+    // which the processor prefetches. A thread that has done its own range goes on with the others'.
+    struct alignas(64) Range {
+        std::atomic<int64_t> next{0};
+        int64_t end = 0;
+    };
+    std::vector<Range> ranges_;
+
+    // Each on its own cache line, for idle workers poll epoch_.
     alignas(64) std::atomic<uint32_t> epoch_{0};  // one more for each job, and for stopping
     alignas(64) std::atomic<uint32_t> state_{0};  // kOpen, and the count of workers taking part
-    alignas(64) std::atomic<int64_t> next_task_{0};
     std::atomic<bool> stopping_{false};
 };
 
