@@ -50,6 +50,12 @@ struct Sm80Tile {
     // where the register file has room for a second set.
     static constexpr int kFragmentsAhead = kBlockM == 8 || kBlockM == 32 ? 1 : 0;
 
+    // What SharedStorage takes (sm80.cuh), in the grouped case, which is the larger one.
+    static constexpr int kStageBytes =
+        2 * kBlockM * kBlockK + kBlockK * kBlockN / 2 + kBlockK / 32 * kBlockN * 2;
+    static constexpr int kExchangeBytes = (kWarpsK > 1 ? kWarps / 2 : kWarps) * kTilesAcc * 32 * 16;
+    static constexpr int kSharedBytes = kStages * kStageBytes + kExchangeBytes;
+
     static_assert(kBlockN % 64 == 0 && 64 % kWarpN == 0 && kWarps % kWarpsN == 0);
     static_assert(kBlockM == 8 || kBlockM % 16 == 0);
     static_assert(!kTransposed || kWarpN == 64);
@@ -76,11 +82,16 @@ struct Sm80Config : Tile_ {
     X(64, 32, 256, 32)
 
 struct TileShape {
-    int block_m, block_k, block_n, stages, blocks_per_sm;
+    int block_m, block_k, block_n, stages, blocks_per_sm, shared_bytes;
 };
 
-#define TARPON_W4_GEMM_SHAPE(m, k, n, warp_n) \
-    TileShape{m, k, n, Sm80Tile<m, k, n, warp_n>::kStages, Sm80Tile<m, k, n, warp_n>::kBlocksPerSm},
+template <class Tile>
+constexpr TileShape tile_shape() {
+    return {Tile::kBlockM, Tile::kBlockK,      Tile::kBlockN,
+            Tile::kStages, Tile::kBlocksPerSm, Tile::kSharedBytes};
+}
+
+#define TARPON_W4_GEMM_SHAPE(m, k, n, warp_n) tile_shape<Sm80Tile<m, k, n, warp_n>>(),
 inline constexpr auto kSm80Tiles = std::to_array({TARPON_W4_GEMM_SM80_TILES(TARPON_W4_GEMM_SHAPE)});
 #undef TARPON_W4_GEMM_SHAPE
 
@@ -114,23 +125,32 @@ struct ArchModel {
     double dram_bytes_per_clock;  // of one SM's share
     double l2_bytes_per_clock;
     double mma_fma_per_clock;  // mma.sync with fp32 accumulation
+    int shared_kib;            // of an SM
 };
 
 // The newest entry that is not newer than the device.
 constexpr ArchModel arch_model(int compute_capability) {
     constexpr ArchModel kModels[] = {
-        {80, 1.41, 10.2, 40, 1024},   // A100: 1555 GB/s, 108 SMs
-        {86, 1.70, 6.5, 28, 256},     // RTX 3090: 936 GB/s, 82 SMs
-        {89, 2.50, 3.2, 24, 256},     // RTX 4090: 1008 GB/s, 128 SMs
-        {90, 1.75, 20.0, 40, 1280},   // H200: 4800 GB/s, 132 SMs; mma.sync at 62% of wgmma
-        {100, 1.85, 29.0, 45, 1024},  // B200: 8000 GB/s, 148 SMs
-        {120, 2.40, 4.4, 24, 256},    // RTX 5090: 1792 GB/s, 170 SMs
+        {80, 1.41, 10.2, 40, 1024, 164},   // A100: 1555 GB/s, 108 SMs
+        {86, 1.70, 6.5, 28, 256, 100},     // RTX 3090: 936 GB/s, 82 SMs
+        {89, 2.50, 3.2, 24, 256, 100},     // RTX 4090: 1008 GB/s, 128 SMs
+        {90, 1.75, 20.0, 40, 1280, 228},   // H200: 4800 GB/s, 132 SMs; mma.sync at 62% of wgmma
+        {100, 1.85, 29.0, 45, 1024, 228},  // B200: 8000 GB/s, 148 SMs
+        {120, 2.40, 4.4, 24, 256, 100},    // RTX 5090: 1792 GB/s, 170 SMs
     };
     ArchModel model = kModels[0];
     for (const ArchModel &candidate : kModels) {
         if (candidate.compute_capability <= compute_capability) model = candidate;
     }
     return model;
+}
+
+// CTAs of a tile that the device holds at once, the wave that one launch fills at most.
+constexpr int64_t resident_blocks(const TileShape &tile, const DeviceProps &device) {
+    constexpr int kReservedBytes = 1024;  // of shared memory, for each CTA
+    const int fit = 1024 * arch_model(device.compute_capability).shared_kib /
+                    (tile.shared_bytes + kReservedBytes);
+    return int64_t{device.sm_count} * std::min(tile.blocks_per_sm, fit);
 }
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) {
@@ -226,7 +246,7 @@ constexpr Choice select(const Problem &problem, const DeviceProps &device) {
         if (tile.block_m > largest_block_m(problem.m)) continue;
         const Partition work = partition(problem, tile);
         // From one wave of all SMs' slots down: fewer, longer stripes have fewer partials to add.
-        const int64_t slots = static_cast<int64_t>(device.sm_count) * tile.blocks_per_sm;
+        const int64_t slots = resident_blocks(tile, device);
         for (int64_t divisor = 1; divisor <= 8; divisor *= 2) {
             const int64_t most = std::max<int64_t>(std::min(work.total(), slots) / divisor, 1);
             const int64_t even = ceil_div(work.total(), most);
@@ -266,7 +286,7 @@ constexpr int64_t workspace_bytes(const Problem &problem, const DeviceProps &dev
     int64_t bytes = 0;
     for (const TileShape &tile : kSm80Tiles) {
         if (tile.block_m > largest_block_m(problem.m)) continue;
-        const int64_t slots = static_cast<int64_t>(device.sm_count) * tile.blocks_per_sm;
+        const int64_t slots = resident_blocks(tile, device);
         const int64_t grid = std::min(partition(problem, tile).total(), slots);
         bytes = std::max(bytes, launch_workspace_bytes(tile, grid));
     }

@@ -262,8 +262,7 @@ TARPON_TEST(test_w4_select_covers_the_work_within_the_workspace) {
                     CHECK(choice.grid >= 1 && choice.stripe_tiles >= 1, "%s", what.c_str());
                     // No tile is left out and no CTA is left without one.
                     CHECK_EQ(ceil_div(total, choice.stripe_tiles), choice.grid, "%s", what.c_str());
-                    CHECK(choice.grid <= int64_t{device.sm_count} * tile.blocks_per_sm, "%s",
-                          what.c_str());
+                    CHECK(choice.grid <= resident_blocks(tile, device), "%s", what.c_str());
                     const int64_t bytes = workspace_bytes(problem, device);
                     CHECK(launch_workspace_bytes(tile, choice.grid) <= bytes, "%s", what.c_str());
                     CHECK(bytes >= workspace, "%s: workspace shrinks to %lld", what.c_str(),
@@ -290,6 +289,13 @@ TARPON_TEST(test_w4_select_fills_the_device) {
     CHECK(choice.grid > 120, "grid %d", choice.grid);
     // Weights of 34 MB at 4.8 TB/s are 7 us; the model must be of that order.
     CHECK(choice.predicted_us > 7 && choice.predicted_us < 20, "%g us", choice.predicted_us);
+}
+
+// One CTA of 52 KiB on an SM of 100 KiB, two on one of 164 KiB.
+TARPON_TEST(test_w4_select_counts_what_fits_on_an_sm) {
+    CHECK_EQ(resident_blocks(kSm80Tiles[0], {128, 89}), 128);
+    CHECK_EQ(resident_blocks(kSm80Tiles[0], {108, 80}), 216);
+    CHECK_EQ(resident_blocks(kSm80Tiles[4], {108, 80}), 108);
 }
 
 TARPON_TEST(test_w4_select_needs_no_workspace_for_no_rows) {

@@ -508,6 +508,7 @@ TARPON_DEVICE void finish_column(Accumulators<Config> &acc, SharedStorage<Config
 template <class Config, class T>
 TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(Config::kThreads, Config::kBlocksPerSm)
     sm80_w4_gemm_kernel(Params p) {
+    static_assert(sizeof(SharedStorage<Config, T>) <= size_t(Config::kSharedBytes));
     auto &storage = shared_storage<SharedStorage<Config, T>>();
 
     // Stripes wait for stripes with larger numbers, so these go to the blocks that start first:

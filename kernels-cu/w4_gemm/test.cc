@@ -121,6 +121,12 @@ class Layer {
     }
     std::vector<T> run() { return run(choose()); }
 
+    void set_x(const std::vector<T> &x) {
+        const std::vector<T> moved = shifted(x, offset_);
+        check_cuda(
+            cudaMemcpy(x_.data(), moved.data(), moved.size() * sizeof(T), cudaMemcpyHostToDevice),
+            "cudaMemcpy");
+    }
     void poison_y() {
         check_cuda(cudaMemset(y_.data(), kPoison, y_.size() * sizeof(T)), "cudaMemset");
     }
@@ -254,12 +260,12 @@ void test_every_cut() {
     for (const int64_t group_size : {int64_t{128}, int64_t{520}}) {
         for (int tile = 0; tile < int(kSm80Tiles.size()); ++tile) {
             const TileShape &shape = kSm80Tiles[tile];
-            const Data<T> data = exact_data<T>({shape.block_m + 3, 300, 520, group_size}, 7);
+            const Data<T> data = exact_data<T>({shape.block_m + 1, 260, 520, group_size}, 7);
             Layer<T> layer(data);
             const Partition work =
                 partition({data.shape.m, data.shape.n, data.shape.k, data.shape.groups()}, shape);
-            for (const int64_t stripe : {int64_t{1}, int64_t{2}, int64_t{3}, work.k_tiles,
-                                         work.k_tiles + 1, work.total() - 1, work.total()}) {
+            for (const int64_t stripe :
+                 {int64_t{1}, int64_t{3}, work.k_tiles, work.k_tiles + 1, work.total()}) {
                 const Choice choice{tile, int(ceil_div(work.total(), stripe)), int(stripe), 0};
                 const std::string what =
                     format("tile %d, stripes of %lld", tile, (long long)stripe);
@@ -356,14 +362,28 @@ TARPON_TEST(test_w4_gemm_takes_any_workspace) {
     }
 }
 
+#ifndef __CUDACC__
+// Blocks that gather sums run before those that give them: only flags hold them back.
+struct ReverseSchedule {
+    const sim::Schedule before = sim::schedule();
+    ReverseSchedule() { sim::set_schedule({sim::Schedule::Order::kReverse, 0}); }
+    ~ReverseSchedule() { sim::set_schedule(before); }
+};
+#else
+struct ReverseSchedule {};  // hardware chooses
+#endif
+
+// A replay brings the ticket of the capture again, over the workspace that the last one left, to
+// other activations: a flag that stayed set would let the old sums in.
 TARPON_TEST(test_w4_gemm_replays_in_a_graph) {
     require_device();
+    [[maybe_unused]] const ReverseSchedule reverse;
     const Data<half_t> data = random_data<half_t>({20, 192, 640, 128}, 31);
     Layer<half_t> layer(data);
     const Partition work = partition({20, 192, 640, 5}, kSm80Tiles[2]);
     const Choice choice{2, int(work.total()), 1, 0};
-    const std::vector<half_t> expected = layer.run(choice);
     DeviceBuffer<uint32_t> workspace(Layer<half_t>::workspace_words(choice));
+    check_cuda(cudaMemset(workspace.data(), 0, 4 * workspace.size()), "cudaMemset");
     cudaStream_t stream;
     cudaGraph_t graph;
     cudaGraphExec_t executable;
@@ -373,11 +393,18 @@ TARPON_TEST(test_w4_gemm_replays_in_a_graph) {
     check_cuda(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
     check_cuda(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
     for (int replay = 0; replay < 3; ++replay) {
+        Data<half_t> changed = data;
+        changed.x = random_data<half_t>(data.shape, 400 + replay).x;
+        layer.set_x(changed.x);
         layer.poison_y();
         check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
         check_cuda(cudaGraphLaunch(executable, stream), "cudaGraphLaunch");
         check_cuda(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
-        check_same(layer.result(), expected, 192, format("replay %d", replay).c_str());
+        check_accuracy(changed, layer.result());
+        const std::vector<uint32_t> left = workspace.to_host();
+        for (int i = 0; i < 2 * choice.grid; ++i) {
+            CHECK_EQ(left[i], 0u, "replay %d: word %d of the flags", replay, i);
+        }
     }
     check_cuda(cudaGraphExecDestroy(executable), "cudaGraphExecDestroy");
     check_cuda(cudaGraphDestroy(graph), "cudaGraphDestroy");

@@ -1,0 +1,302 @@
+// Times the W4 GEMM on a GPU beside cuBLAS fp16: microseconds, weight bandwidth, arithmetic rate.
+//
+//   w4_gemm_bench [--shapes FILE] [--m 1,16,...] [--group 128|-1] [--json FILE]
+//
+// Every launch reads other weights than the one before it (copies of at least three times the L2 in
+// all), so that they come from DRAM as in a model; launches are captured in one CUDA graph; data is
+// random, since zeros run faster. cuBLAS is loaded if it is there and skipped by name if not.
+#include <cuda_runtime.h>
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "common/launch.cuh"
+#include "w4_gemm/launch.h"
+#include "w4_gemm/pack.h"
+
+namespace {
+
+using namespace tarpon::w4_gemm;
+
+void check(cudaError_t status, const char *what) {
+    if (status != cudaSuccess) {
+        throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(status));
+    }
+}
+
+// ---- Data ---------------------------------------------------------------------------------------
+
+enum class Fill { kWords, kHalf };
+
+__device__ uint64_t mixed(uint64_t z) {
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+// kHalf: binary16 of magnitude 2^-5 .. 2^-3, both signs.
+__global__ void fill_kernel(uint32_t *words, size_t count, uint64_t seed, Fill fill) {
+    const size_t stride = size_t(gridDim.x) * blockDim.x;
+    for (size_t i = size_t(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += stride) {
+        const uint32_t bits = uint32_t(mixed((seed << 40) + i * 0x9e3779b97f4a7c15u));
+        words[i] = fill == Fill::kWords ? bits : (bits & 0x87ff87ffu) | 0x28002800u;
+    }
+}
+
+class DeviceArray {
+  public:
+    DeviceArray(size_t bytes, Fill fill, uint64_t seed) {
+        const size_t words = (bytes + 3) / 4;
+        check(cudaMalloc(&data_, 4 * words), "cudaMalloc");
+        check(tarpon::launch(fill_kernel, 1024, 256, 0, nullptr, data_, words, seed, fill),
+              "fill_kernel");
+    }
+    ~DeviceArray() { (void)cudaFree(data_); }
+    DeviceArray(const DeviceArray &) = delete;
+    DeviceArray &operator=(const DeviceArray &) = delete;
+    char *data() const { return reinterpret_cast<char *>(data_); }
+
+  private:
+    uint32_t *data_ = nullptr;
+};
+
+// ---- Timing -------------------------------------------------------------------------------------
+
+// Microseconds of one of `launches` calls of enqueue(i), replayed as a graph: the best of several.
+double time_us(int launches, cudaStream_t stream, const std::function<void(int)> &enqueue) {
+    cudaGraph_t graph;
+    cudaGraphExec_t executable;
+    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "BeginCapture");
+    for (int i = 0; i < launches; ++i)
+        enqueue(i);
+    check(cudaStreamEndCapture(stream, &graph), "EndCapture");
+    check(cudaGraphInstantiate(&executable, graph, 0), "GraphInstantiate");
+    cudaEvent_t begin, end;
+    check(cudaEventCreate(&begin), "EventCreate");
+    check(cudaEventCreate(&end), "EventCreate");
+    float best = 1e30f;
+    for (int replay = 0; replay < 12; ++replay) {
+        check(cudaEventRecord(begin, stream), "EventRecord");
+        check(cudaGraphLaunch(executable, stream), "GraphLaunch");
+        check(cudaEventRecord(end, stream), "EventRecord");
+        check(cudaEventSynchronize(end), "EventSynchronize");
+        float ms = 0;
+        check(cudaEventElapsedTime(&ms, begin, end), "EventElapsedTime");
+        if (replay >= 2) best = std::min(best, ms);  // the first two warm up
+    }
+    check(cudaEventDestroy(begin), "EventDestroy");
+    check(cudaEventDestroy(end), "EventDestroy");
+    check(cudaGraphExecDestroy(executable), "GraphExecDestroy");
+    check(cudaGraphDestroy(graph), "GraphDestroy");
+    return 1e3 * best / launches;
+}
+
+// ---- cuBLAS, found at run time ------------------------------------------------------------------
+
+class Cublas {
+  public:
+    explicit Cublas(cudaStream_t stream) {
+        for (const char *name : {"libcublas.so.13", "libcublas.so.12"}) {
+            library_ = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+            if (library_) break;
+        }
+        if (!library_) {
+            std::printf("cuBLAS is skipped: %s\n", dlerror());
+            return;
+        }
+        const auto create = function<int(void **)>("cublasCreate_v2");
+        const auto set_stream = function<int(void *, cudaStream_t)>("cublasSetStream_v2");
+        gemm_ = function<Gemm>("cublasGemmEx");
+        if (!create || !set_stream || !gemm_ || create(&handle_) != 0 ||
+            set_stream(handle_, stream) != 0) {
+            std::printf("cuBLAS is skipped: it could not be initialised\n");
+            gemm_ = nullptr;
+        }
+    }
+    bool available() const { return gemm_ != nullptr; }
+
+    // y[m, n] = x[m, k] * w[n, k]^T in binary16 with fp32 sums, row-major.
+    void run(const void *x, const void *w, void *y, int m, int n, int k) const {
+        constexpr int kTransposed = 1, kPlain = 0, kF16 = 2, kCompute32F = 68, kDefault = -1;
+        const float one = 1, zero = 0;
+        const int status = gemm_(handle_, kTransposed, kPlain, n, m, k, &one, w, kF16, k, x, kF16,
+                                 k, &zero, y, kF16, n, kCompute32F, kDefault);
+        if (status != 0) throw std::runtime_error("cublasGemmEx: " + std::to_string(status));
+    }
+
+  private:
+    using Gemm = int(void *, int, int, int, int, int, const void *, const void *, int, int,
+                     const void *, int, int, const void *, void *, int, int, int, int);
+    template <class Signature>
+    Signature *function(const char *name) const {
+        return reinterpret_cast<Signature *>(dlsym(library_, name));
+    }
+
+    void *library_ = nullptr;
+    void *handle_ = nullptr;
+    Gemm *gemm_ = nullptr;
+};
+
+// ---- The benchmark ------------------------------------------------------------------------------
+
+struct Options {
+    std::string shapes = W4_GEMM_SHAPES_FILE;
+    std::vector<int> rows = {1, 16, 32, 64, 128, 256, 1024, 4096};
+    int group = 128;
+    std::string json;
+};
+
+std::vector<std::pair<int64_t, int64_t>> read_shapes(const std::string &file) {
+    std::ifstream in(file);
+    if (!in) throw std::runtime_error("cannot read " + file);
+    std::vector<std::pair<int64_t, int64_t>> shapes;
+    for (std::string line; std::getline(in, line);) {
+        std::istringstream text(line);
+        int64_t k, n;
+        if (line.rfind('#', 0) != 0 && text >> k >> n) shapes.emplace_back(k, n);
+    }
+    return shapes;
+}
+
+class Bench {
+  public:
+    explicit Bench(const Options &options)
+        : options_(options), stream_(new_stream()), cublas_(stream_) {
+        check(cudaGetDeviceProperties(&device_, 0), "cudaGetDeviceProperties");
+        props_ = {device_.multiProcessorCount, 10 * device_.major + device_.minor};
+        if (!options.json.empty()) json_.open(options.json);
+        std::printf("%s, %d SMs, fp16, group %d\n", device_.name, props_.sm_count, options.group);
+        std::printf("%7s %7s %6s %10s %8s %8s %8s %10s %7s  %s\n", "K", "N", "M", "us", "GB/s",
+                    "TFLOP/s", "model us", "cuBLAS us", "ratio", "launch");
+    }
+
+    void run(int64_t k, int64_t n) {
+        const int64_t group_size = options_.group > 0 ? options_.group : k;
+        const int64_t groups = ceil_div(k, group_size);
+        const MarlinSize size = marlin_size(n, k, groups);
+        const size_t qweight_bytes = 4 * size.qweight_words, scales_bytes = 2 * size.scales_elems;
+        const size_t weight_bytes = qweight_bytes + scales_bytes;
+        const int copies = rotation(weight_bytes);
+        const int dense_copies = rotation(size_t(2 * k * n));
+        const int most = *std::max_element(options_.rows.begin(), options_.rows.end());
+        DeviceArray qweight(copies * qweight_bytes, Fill::kWords, 1);
+        DeviceArray scales(copies * scales_bytes, Fill::kHalf, 2);
+        DeviceArray x(size_t(2 * most * k), Fill::kHalf, 3),
+            y(size_t(2 * most * n), Fill::kHalf, 4);
+        DeviceArray workspace(size_t(workspace_bytes({most, n, k, groups}, props_)), Fill::kWords,
+                              5);
+        DeviceArray dense(cublas_.available() ? dense_copies * size_t(2 * k * n) : 4, Fill::kHalf,
+                          6);
+        check(prepare(Activation::kF16, groups > 1), "prepare");
+        for (const int m : options_.rows) {
+            const Choice choice = select({m, n, k, groups}, props_);
+            const double us = time_us(copies, stream_, [&](int i) {
+                const Weights weights{n,
+                                      k,
+                                      groups,
+                                      group_size,
+                                      qweight.data() + i * qweight_bytes,
+                                      scales.data() + i * scales_bytes};
+                check(tarpon::w4_gemm::run(weights, Activation::kF16, choice,
+                                           {x.data(), y.data(), m, workspace.data()}, stream_),
+                      "run");
+            });
+            double cublas_us = 0;
+            if (cublas_.available()) {
+                cublas_us = time_us(dense_copies, stream_, [&](int i) {
+                    cublas_.run(x.data(), dense.data() + size_t(2 * k * n) * i, y.data(), m, int(n),
+                                int(k));
+                });
+            }
+            report(k, n, m, us, cublas_us, weight_bytes + 2 * size_t(m) * (k + n), choice);
+        }
+    }
+
+  private:
+    static cudaStream_t new_stream() {
+        cudaStream_t stream;
+        check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "StreamCreate");
+        return stream;
+    }
+
+    // Enough copies for three times the L2, and for a graph long enough to time.
+    int rotation(size_t bytes) const {
+        return int(std::max<size_t>(3 * size_t(device_.l2CacheSize) / bytes + 1, 4));
+    }
+
+    void report(int64_t k, int64_t n, int m, double us, double cublas_us, size_t bytes,
+                const Choice &choice) {
+        const TileShape &tile = kSm80Tiles[choice.tile];
+        const double gbps = double(bytes) / us / 1e3, tflops = 2e-6 * double(m) * n * k / us;
+        std::printf("%7lld %7lld %6d %10.2f %8.0f %8.1f %8.2f %10.2f %7.2f  %dx%dx%d, %d CTAs\n",
+                    (long long)k, (long long)n, m, us, gbps, tflops, choice.predicted_us, cublas_us,
+                    cublas_us / us, tile.block_m, tile.block_k, tile.block_n, choice.grid);
+        if (json_.is_open()) {
+            json_ << "{\"device\": \"" << device_.name << "\", \"k\": " << k << ", \"n\": " << n
+                  << ", \"m\": " << m << ", \"group\": " << options_.group << ", \"us\": " << us
+                  << ", \"cublas_us\": " << cublas_us << ", \"block_m\": " << tile.block_m
+                  << ", \"grid\": " << choice.grid << "}\n";
+        }
+    }
+
+    Options options_;
+    cudaStream_t stream_;
+    Cublas cublas_;
+    cudaDeviceProp device_{};
+    DeviceProps props_{};
+    std::ofstream json_;
+};
+
+Options parse(int argc, char **argv) {
+    Options options;
+    for (int i = 1; i < argc; ++i) {
+        const std::string flag = argv[i];
+        if (i + 1 == argc) throw std::runtime_error(flag + " takes a value");
+        const std::string value = argv[++i];
+        if (flag == "--shapes") {
+            options.shapes = value;
+        } else if (flag == "--json") {
+            options.json = value;
+        } else if (flag == "--group") {
+            options.group = std::atoi(value.c_str());
+        } else if (flag == "--m") {
+            options.rows.clear();
+            std::istringstream text(value);
+            for (std::string item; std::getline(text, item, ',');) {
+                options.rows.push_back(std::atoi(item.c_str()));
+            }
+        } else {
+            throw std::runtime_error("unknown flag " + flag);
+        }
+    }
+    return options;
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    try {
+        const Options options = parse(argc, argv);
+        int devices = 0;
+        if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
+            std::printf("skipped: there is no CUDA device\n");
+            return 77;
+        }
+        Bench bench(options);
+        for (const auto &[k, n] : read_shapes(options.shapes))
+            bench.run(k, n);
+    } catch (const std::exception &error) {
+        std::fprintf(stderr, "w4_gemm_bench: %s\n", error.what());
+        return 1;
+    }
+    return 0;
+}
