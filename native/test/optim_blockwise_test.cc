@@ -27,6 +27,16 @@ struct Target {
     bool slow = false;
 };
 
+// Its arrays are gone when it returns, so that the caller may close the device.
+bool serves_blockwise(tarpon_device *device, std::string *reason) {
+    DeviceArray x(device, 4), codes(device, 1), absmax(device, 4);
+    const tarpon_status status = tarpon_blockwise_quantize(
+        device, x.address(), TARPON_F32, 1, TARPON_MAP_DYNAMIC_SIGNED, 256,
+        static_cast<uint8_t *>(codes.address()), static_cast<float *>(absmax.address()), nullptr);
+    if (status != TARPON_OK) *reason = tarpon_last_error();
+    return status == TARPON_OK;
+}
+
 // Every device with the operations; the CPU with and without its wide instructions.
 std::vector<Target> make_targets() {
     std::vector<Target> targets;
@@ -40,16 +50,8 @@ std::vector<Target> make_targets() {
             if (cpu && *isa) unsetenv("TARPON_CPU_ISA");
             target.name = std::string(kind.name) + (*isa ? " " : "") + isa;
             target.slow = kind.kind == TARPON_DEVICE_SIM;
-            if (target.device) {
-                DeviceArray x(target.device.get(), 4), codes(target.device.get(), 1),
-                    absmax(target.device.get(), 4);
-                if (tarpon_blockwise_quantize(
-                        target.device.get(), x.address(), TARPON_F32, 1, TARPON_MAP_DYNAMIC_SIGNED,
-                        256, static_cast<uint8_t *>(codes.address()),
-                        static_cast<float *>(absmax.address()), nullptr) != TARPON_OK) {
-                    reason = tarpon_last_error();
-                    target.device.reset();
-                }
+            if (target.device && !serves_blockwise(target.device.get(), &reason)) {
+                target.device.reset();
             }
             if (target.device) {
                 targets.push_back(std::move(target));
