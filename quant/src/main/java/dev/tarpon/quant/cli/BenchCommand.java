@@ -19,8 +19,9 @@ import java.util.concurrent.Callable;
         description = {
             "Run the benchmarks of jmh-bench.",
             "",
-            "Everything after -- goes to benchmarks.jar. Close other programs first: they take"
-                    + " part in what is measured."
+            "Everything after -- goes to benchmarks.jar, which runs in the repository's folder and"
+                    + " writes its report to jmh-bench/results. Close other programs first: they"
+                    + " take part in what is measured."
         },
         footerHeading = "%nExamples:%n",
         footer = {
@@ -56,7 +57,12 @@ final class BenchCommand implements Callable<Integer> {
         command.add("-jar");
         command.add(jar.toString());
         command.addAll(arguments);
-        int code = new ProcessBuilder(command).inheritIO().start().waitFor();
+        int code =
+                new ProcessBuilder(command)
+                        .directory(Project.root().toFile())
+                        .inheritIO()
+                        .start()
+                        .waitFor();
         return code == 0 ? ExitCode.OK : ExitCode.FAILURE;
     }
 }

@@ -22,13 +22,21 @@ public final class Main {
 
     /** Runs a command and returns its exit code. */
     public static int run(PrintWriter out, PrintWriter err, String... args) {
-        return new CommandLine(new TarponCommand())
-                .setOut(out)
-                .setErr(err)
-                .setCaseInsensitiveEnumValuesAllowed(true)
-                .setExecutionExceptionHandler(new ErrorReporter())
-                .setUsageHelpAutoWidth(true)
-                .execute(args);
+        try {
+            return new CommandLine(new TarponCommand())
+                    .setOut(out)
+                    .setErr(err)
+                    .setCaseInsensitiveEnumValuesAllowed(true)
+                    .setExecutionExceptionHandler(new ErrorReporter())
+                    .setUsageHelpAutoWidth(true)
+                    .execute(args);
+        } catch (OutOfMemoryError exhausted) {
+            err.printf(
+                    "tarpon: out of memory (%s); the Java heap may take %s, and more with the"
+                            + " environment variable JAVA_TOOL_OPTIONS=-Xmx16g%n",
+                    exhausted.getMessage(), Units.shortBytes(Runtime.getRuntime().maxMemory()));
+            return ExitCode.FAILURE;
+        }
     }
 
     private static PrintWriter writer(PrintStream stream) {
