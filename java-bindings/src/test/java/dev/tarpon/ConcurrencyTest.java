@@ -17,18 +17,25 @@ class ConcurrencyTest {
     private static final int THREADS = 4;
 
     @ParameterizedTest
-    @CsvSource({"cpu,false,200", "cpu,true,200", "sim,false,2", "sim,true,2", "cuda,false,200"})
+    @CsvSource({
+        "cpu,false,200",
+        "cpu,true,200",
+        "sim,false,3",
+        "sim,true,3",
+        "cuda,false,200",
+        "cuda,true,200"
+    })
     void threadsShareALayer(String spec, boolean shareStream, int runs) throws Exception {
         try (Device device = TestDevices.open(spec);
                 ExecutorService threads = Executors.newFixedThreadPool(THREADS);
                 Stream shared = device.createStream()) {
-            LinearCase layer = LinearCase.random(THREADS * 4, 200, 96, 128, DType.F16, 5);
+            LinearCase layer = LinearCase.random(THREADS * 16, 200, 96, 128, DType.F16, 5);
             try (QuantizedLinear linear =
                     QuantizedLinear.create(device, layer.weights, DType.F16)) {
                 List<Callable<float[]>> tasks = new ArrayList<>();
                 List<float[]> alone = new ArrayList<>();
                 for (int thread = 0; thread < THREADS; thread++) {
-                    int rows = 1 + 3 * thread; // so that the shared workspace has to grow
+                    int rows = 1 + 16 * thread; // so that the shared workspace has to grow
                     float[] x = java.util.Arrays.copyOf(layer.x, rows * layer.in);
                     tasks.add(
                             () ->
