@@ -192,13 +192,13 @@ int32_t ld_acquire(const int32_t *pointer, Where where) {
 }
 
 void st_release(int32_t *pointer, int32_t value, Where where) {
-    check_global_store(pointer, sizeof *pointer, where);
+    check_global_store("st_release", pointer, sizeof *pointer, where);
     *pointer = value;
 }
 
 int32_t atomic_add(int32_t *pointer, int32_t value, Where where) {
-    check_global_load(pointer, sizeof *pointer, where);  // who adds to garbage gets garbage
-    check_global_store(pointer, sizeof *pointer, where);
+    check_global_load("atomic_add", pointer, sizeof *pointer, where);
+    check_global_store("atomic_add", pointer, sizeof *pointer, where);
     const int32_t before = *pointer;
     *pointer = int32_t(uint32_t(before) + uint32_t(value));
     return before;

@@ -1,3 +1,4 @@
+// Limits of the simulated device, and the settings of control.h with their environment.
 #include "sim/device.h"
 
 #include <algorithm>

@@ -54,8 +54,8 @@ void *shared_memory(size_t storage_bytes);
 
 void check_global_bounds(const char *operation, const void *pointer, size_t bytes, Where where);
 // Bounds, alignment, initialisation and (shared memory) races; then the caller moves the bytes.
-void check_global_load(const void *pointer, size_t bytes, Where where);
-void check_global_store(void *pointer, size_t bytes, Where where);
+void check_global_load(const char *operation, const void *pointer, size_t bytes, Where where);
+void check_global_store(const char *operation, void *pointer, size_t bytes, Where where);
 void check_shared_load(const void *pointer, size_t bytes, Where where);
 void check_shared_store(void *pointer, size_t bytes, Where where);
 
@@ -68,12 +68,12 @@ T copy_out(const T *pointer) {
 
 template <class T>
 T ld_global(const T *pointer, Where where) {
-    check_global_load(pointer, sizeof(T), where);
+    check_global_load("ld_global", pointer, sizeof(T), where);
     return copy_out(pointer);
 }
 template <class T>
 void st_global(T *pointer, T value, Where where) {
-    check_global_store(pointer, sizeof(T), where);
+    check_global_store("st_global", pointer, sizeof(T), where);
     std::memcpy(pointer, &value, sizeof(T));
 }
 template <class T>

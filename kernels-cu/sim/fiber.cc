@@ -1,3 +1,4 @@
+// The fiber switch, its stacks, and what AddressSanitizer has to know about both.
 #include "sim/fiber.h"
 
 #include <sys/mman.h>

@@ -1,3 +1,4 @@
+// Allocations of the simulated device; see global_memory.h.
 #include "sim/global_memory.h"
 
 #include <algorithm>

@@ -45,7 +45,8 @@ class GlobalMemory {
     // A line about an allocation whose surroundings were written past the checks; else empty.
     std::string damaged_red_zone() const;
 
-    // For copies by the host: false if the range is in device memory but not inside one allocation.
+    // What copies and fills by the host do to the state of [pointer, pointer + length); nothing where
+    // that is not device memory.
     void mark_written(const void *pointer, size_t length);
     void copy_written(const void *dst, const void *src, size_t length);
 

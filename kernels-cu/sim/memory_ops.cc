@@ -90,13 +90,13 @@ void check_global_bounds(const char *operation, const void *pointer, size_t byte
     find_global(operation, pointer, bytes, where);
 }
 
-void check_global_load(const void *pointer, size_t bytes, Where where) {
-    const Allocation &allocation = find_global("ld_global", pointer, bytes, where);
-    check_written("ld_global", allocation, pointer, bytes, where);
+void check_global_load(const char *operation, const void *pointer, size_t bytes, Where where) {
+    const Allocation &allocation = find_global(operation, pointer, bytes, where);
+    check_written(operation, allocation, pointer, bytes, where);
 }
 
-void check_global_store(void *pointer, size_t bytes, Where where) {
-    Allocation &allocation = find_global("st_global", pointer, bytes, where);
+void check_global_store(const char *operation, void *pointer, size_t bytes, Where where) {
+    Allocation &allocation = find_global(operation, pointer, bytes, where);
     engine().note_progress();
     if (!allocation.written) return;
     std::memset(&allocation.written[uintptr_t(pointer) - uintptr_t(allocation.data)], 1, bytes);
@@ -117,7 +117,7 @@ void check_shared_store(void *pointer, size_t bytes, Where where) {
 void *shared_memory(size_t storage_bytes) {
     SharedMemory &shared = engine().current().block->shared;
     if (storage_bytes > shared.bytes()) {
-        engine().fail("shared_storage", Where::current(),
+        engine().fail("shared_storage", engine().launch().where,
                       "out of bounds: the kernel's shared storage has " + count(storage_bytes) +
                           ", the launch gave it " + std::to_string(shared.bytes()));
     }

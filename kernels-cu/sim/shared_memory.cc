@@ -1,3 +1,4 @@
+// Judging accesses to shared memory; shared_memory.h has the idea.
 #include "sim/shared_memory.h"
 
 #include <algorithm>

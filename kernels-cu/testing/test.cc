@@ -1,3 +1,4 @@
+// The test runner: registry, options, what is printed. See test.h.
 #include "testing/test.h"
 
 #include <chrono>
