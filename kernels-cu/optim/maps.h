@@ -36,7 +36,7 @@ enum class MapKind : int32_t {
 };
 inline constexpr int kMapKinds = 6;
 
-constexpr bool is_four_bit(MapKind kind) {
+TARPON_HOST_DEVICE constexpr bool is_four_bit(MapKind kind) {
     return kind == MapKind::kDynamic4 || kind == MapKind::kNormalFloat4;
 }
 

@@ -57,12 +57,22 @@ struct Avx512Lanes {
         }
     }
 
-    static void decode(const CodeMap &map, const uint8_t *codes, int64_t n, float *out) {
-        decode_avx512(map, codes, n, out);
+    static void decode(const CodeMap &map, const uint8_t *codes, int64_t n, float factor,
+                       float *out) {
+        decode_avx512(map, codes, n, factor, out);
     }
-    static void encode(const CodeMap &map, const float *values, int64_t n, uint8_t *codes) {
-        encode_avx512(map, values, n, codes);
+    static void encode(const CodeMap &map, const float *values, int64_t n, float factor,
+                       uint8_t *codes) {
+        encode_avx512(map, values, n, factor, codes);
     }
+
+    struct Key {
+        __m512i v = _mm512_setzero_si512();
+    };
+    static Key larger_key(Key key, F x) {
+        return {_mm512_max_epu32(key.v, _mm512_castps_si512(_mm512_abs_ps(x.v)))};
+    }
+    static uint32_t largest_of(Key key) { return _mm512_reduce_max_epu32(key.v); }
 
     static uint32_t largest_key(const float *values, int64_t n) {
         __m512i largest = _mm512_setzero_si512();

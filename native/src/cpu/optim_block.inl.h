@@ -4,7 +4,9 @@
 //   F, kWidth                      a lane type (kernels-cu/optim/lanes.h) and its floats
 //   load, store                    of kWidth floats, unaligned
 //   widen, narrow                  n halves or bfloat16 to floats and back, to nearest even
-//   decode, encode                 n codes of a map to floats in [-1, 1] and back; n % 64 == 0
+//   decode, encode                 n codes of a map to floats, times a factor; n floats, times a
+//                                  factor, to codes; n % 64 == 0
+//   Key, larger_key, largest_of    the largest |x| lane by lane, as bits, and of all lanes
 //   largest_key                    the largest |x| of n floats, as bits, so that NaN is largest
 //   Sum                            16 sums of squares in binary64, added in a fixed order
 //
@@ -68,19 +70,20 @@ void raise(float *values, int64_t n, float power) {
 
 // Full or padded codes: reads padded(n), never past the n codes of the tensor.
 template <class Lanes>
-void decode_codes(const CodeMap &map, const uint8_t *codes, int64_t n, float *out) {
+void decode_codes(const CodeMap &map, const uint8_t *codes, int64_t n, float factor, float *out) {
     alignas(64) uint8_t copy[kBlockElems] = {};
     if (n % kPad != 0) {
         std::memcpy(copy, codes, static_cast<size_t>(n));
         codes = copy;
     }
-    Lanes::decode(map, codes, padded(n), out);
+    Lanes::decode(map, codes, padded(n), factor, out);
 }
 
 template <class Lanes>
-void encode_codes(const CodeMap &map, const float *values, int64_t n, uint8_t *codes) {
+void encode_codes(const CodeMap &map, const float *values, int64_t n, float factor,
+                  uint8_t *codes) {
     alignas(64) uint8_t copy[kBlockElems];
-    Lanes::encode(map, values, padded(n), n % kPad ? copy : codes);
+    Lanes::encode(map, values, padded(n), factor, n % kPad ? copy : codes);
     if (n % kPad != 0) std::memcpy(codes, copy, static_cast<size_t>(n));
 }
 
@@ -97,10 +100,10 @@ float *load_state(const TensorEntry &t, int slot, int signed_slots, int64_t base
     }
     const auto *codes = static_cast<const uint8_t *>(t.state[slot]) + base;
     if (t.format == StateFormat::kDynamic8) {
-        decode_codes<Lanes>(code_map(state_map(signed_slots, slot)), codes, n, buffer);
-        scale<Lanes>(buffer, padded(n), t.absmax[slot][base / kBlockElems]);
+        decode_codes<Lanes>(code_map(state_map(signed_slots, slot)), codes, n,
+                            t.absmax[slot][base / kBlockElems], buffer);
     } else {
-        decode_codes<Lanes>(code_map(MapKind::kFp8E4M3), codes, n, buffer);
+        decode_codes<Lanes>(code_map(MapKind::kFp8E4M3), codes, n, 1.0f, buffer);
         const auto *groups = reinterpret_cast<const Fp8Group *>(t.absmax[slot]);
         for (int64_t g = 0; g < n; g += kFp8GroupElems) {
             const Fp8Group group = groups[(base + g) / kFp8GroupElems];
@@ -124,33 +127,33 @@ inline float smallest_magnitude(const float *values, int64_t n) {
     return lanes::as_float(std::min(smallest, 0x7f7fffffu));
 }
 
-// Encodes padded(n) scaled values, with the caller's rounding.
+// Encodes padded(n) values times factor, with the caller's rounding.
 template <class Lanes>
-void encode_states(const CodeMap &map, const float *values, int64_t n, const Rounding &rounding,
-                   RandomKey key, int64_t base, uint8_t *codes) {
-    if (!rounding.stochastic_states) return encode_codes<Lanes>(map, values, n, codes);
+void encode_states(const CodeMap &map, const float *values, int64_t n, float factor,
+                   const Rounding &rounding, RandomKey key, int64_t base, uint8_t *codes) {
+    if (!rounding.stochastic_states) return encode_codes<Lanes>(map, values, n, factor, codes);
     for (int64_t i = 0; i < n; ++i) {
-        codes[i] =
-            static_cast<uint8_t>(encode_stochastic(map, values[i], random_bits(key, base + i)));
+        codes[i] = static_cast<uint8_t>(
+            encode_stochastic(map, values[i] * factor, random_bits(key, base + i)));
     }
 }
 
-// Stores the slot's n states, padded with zeros; spoils values unless they are in place.
+// Stores the slot's n states, padded with zeros; spoils values unless they are in place. absmax is
+// the largest magnitude of kDynamic8's block.
 template <class Lanes>
 void store_state(const TensorEntry &t, int slot, int signed_slots, int64_t base, int64_t n,
-                 float *values, const Rounding &rounding) {
+                 float *values, float absmax, const Rounding &rounding) {
     if (t.format == StateFormat::kF32) {
         return narrowed<Lanes>(values, n, t.state[slot], Dtype::kF32, base);
     }
     auto *codes = static_cast<uint8_t *>(t.state[slot]) + base;
-    const RandomKey key = random_key(rounding.seed, rounding.step, t.index, 1 + slot);
+    const RandomKey key = rounding.stochastic_states
+                              ? random_key(rounding.seed, rounding.step, t.index, 1 + slot)
+                              : RandomKey{0, 0};
     if (t.format == StateFormat::kDynamic8) {
-        const float absmax = lanes::as_float(Lanes::largest_key(values, padded(n)));
         t.absmax[slot][base / kBlockElems] = absmax;
-        scale<Lanes>(values, padded(n), reciprocal_absmax(absmax));
-        encode_states<Lanes>(code_map(state_map(signed_slots, slot)), values, n, rounding, key,
-                             base, codes);
-        return;
+        return encode_states<Lanes>(code_map(state_map(signed_slots, slot)), values, n,
+                                    reciprocal_absmax(absmax), rounding, key, base, codes);
     }
     auto *groups = reinterpret_cast<Fp8Group *>(t.absmax[slot]);
     for (int64_t g = 0; g < n; g += kFp8GroupElems) {
@@ -161,7 +164,7 @@ void store_state(const TensorEntry &t, int slot, int signed_slots, int64_t base,
         groups[(base + g) / kFp8GroupElems] = group;
         scale<Lanes>(values + g, padded(length), reciprocal_absmax(group.absmax));
         raise<Lanes>(values + g, padded(length), group.power);
-        encode_states<Lanes>(code_map(MapKind::kFp8E4M3), values + g, length, rounding, key,
+        encode_states<Lanes>(code_map(MapKind::kFp8E4M3), values + g, length, 1.0f, rounding, key,
                              base + g, codes + g);
     }
 }
@@ -238,17 +241,26 @@ int64_t step_blocks(const TensorEntry &t, const Coefficients &coefficients,
             ++skipped;
             continue;
         }
+        // The padding's states are zeros before a step but need not be after it.
+        const bool whole = b.n == padded(b.n);
+        typename Lanes::Key largest[kMaxStates] = {};
         for_each_vector(b, t, c, [&](int64_t i, F p, F delta, const F *s) {
             if constexpr (R::kMoves) Lanes::store(b.param + i, p - delta);
             for (int slot = 0; slot < kMaxStates; ++slot) {
-                if (R::kWrites >> slot & 1) Lanes::store(b.state[slot] + i, s[slot]);
+                if (R::kWrites >> slot & 1) {
+                    Lanes::store(b.state[slot] + i, s[slot]);
+                    largest[slot] = Lanes::larger_key(largest[slot], s[slot]);
+                }
             }
         });
         if constexpr (R::kMoves) store_param<Lanes>(t, b.base, b.n, b.param, rounding);
         for (int slot = 0; slot < kMaxStates; ++slot) {
             if (R::kWrites >> slot & 1) {
                 std::fill(b.state[slot] + b.n, b.state[slot] + padded(b.n), 0.0f);
-                store_state<Lanes>(t, slot, R::kSigned, b.base, b.n, b.state[slot], rounding);
+                const uint32_t key = whole ? Lanes::largest_of(largest[slot])
+                                           : Lanes::largest_key(b.state[slot], padded(b.n));
+                store_state<Lanes>(t, slot, R::kSigned, b.base, b.n, b.state[slot],
+                                   lanes::as_float(key), rounding);
             }
         }
     }
@@ -316,7 +328,6 @@ constexpr int64_t kMaxBlockElems = 4096;
 
 template <class Lanes>
 void quantize_blocks(const BlockwiseJob &job, int64_t first, int64_t last) noexcept {
-    using F = typename Lanes::F;
     const CodeMap &map = *job.map;
     const bool halves = is_four_bit(map.kind);
     alignas(64) float values[kMaxBlockElems];
@@ -327,11 +338,9 @@ void quantize_blocks(const BlockwiseJob &job, int64_t first, int64_t last) noexc
         const float *source = widened<Lanes>(job.values, job.dtype, base, n, values);
         const float absmax = lanes::as_float(Lanes::largest_key(source, padded(n)));
         job.absmax[block] = absmax;
-        const F inverse(reciprocal_absmax(absmax));
-        for (int64_t i = 0; i < padded(n); i += Lanes::kWidth)
-            Lanes::store(values + i, Lanes::load(source + i) * inverse);
         const bool direct = !halves && n % kPad == 0;
-        Lanes::encode(map, values, padded(n), direct ? job.codes + base : codes);
+        Lanes::encode(map, source, padded(n), reciprocal_absmax(absmax),
+                      direct ? job.codes + base : codes);
         if (halves) {
             pack_halves(codes, n, job.codes + base / 2);
         } else if (!direct) {
@@ -360,8 +369,7 @@ void dequantize_blocks(const BlockwiseJob &job, int64_t first, int64_t last) noe
         if (source == codes) std::fill(codes + n, codes + padded(n), uint8_t{0});
         const bool direct = job.dtype == Dtype::kF32 && n % kPad == 0;
         float *out = direct ? static_cast<float *>(job.values) + base : values;
-        Lanes::decode(map, source, padded(n), out);
-        scale<Lanes>(out, padded(n), job.absmax[block]);
+        Lanes::decode(map, source, padded(n), job.absmax[block], out);
         narrowed<Lanes>(out, n, job.values, job.dtype, base);
     }
 }

@@ -102,7 +102,9 @@ inline const DecodePlanes &decode_planes(optim::MapKind kind) {
 
 // 64 codes at a time: each byte of the values is looked up with two 128-entry byte permutations,
 // then the four bytes of each value are interleaved. A gather would take ten times as long.
-inline void decode_avx512(const optim::CodeMap &map, const uint8_t *codes, int64_t n, float *out) {
+inline void decode_avx512(const optim::CodeMap &map, const uint8_t *codes, int64_t n, float factor,
+                          float *out) {
+    const __m512 factors = _mm512_set1_ps(factor);
     const DecodePlanes &planes = decode_planes(map.kind);
     // Interleaving works within 128-bit quarters: with the 4x4 matrix of dwords transposed first,
     // its results are 16 consecutive values each.
@@ -124,10 +126,13 @@ inline void decode_avx512(const optim::CodeMap &map, const uint8_t *codes, int64
         const __m512i high01 = _mm512_unpackhi_epi8(plane[0], plane[1]);
         const __m512i low23 = _mm512_unpacklo_epi8(plane[2], plane[3]);
         const __m512i high23 = _mm512_unpackhi_epi8(plane[2], plane[3]);
-        _mm512_storeu_si512(out + i, _mm512_unpacklo_epi16(low01, low23));
-        _mm512_storeu_si512(out + i + 16, _mm512_unpackhi_epi16(low01, low23));
-        _mm512_storeu_si512(out + i + 32, _mm512_unpacklo_epi16(high01, high23));
-        _mm512_storeu_si512(out + i + 48, _mm512_unpackhi_epi16(high01, high23));
+        auto put = [&](int64_t at, __m512i bits) {
+            _mm512_storeu_ps(out + at, _mm512_mul_ps(_mm512_castsi512_ps(bits), factors));
+        };
+        put(i, _mm512_unpacklo_epi16(low01, low23));
+        put(i + 16, _mm512_unpackhi_epi16(low01, low23));
+        put(i + 32, _mm512_unpacklo_epi16(high01, high23));
+        put(i + 48, _mm512_unpackhi_epi16(high01, high23));
     }
 }
 
@@ -142,7 +147,8 @@ class DynamicEncoder {
           offset_(_mm512_loadu_ps(map.piece_offset)),
           last_(_mm512_loadu_ps(map.piece_last)) {}
 
-    __m512i encode(__m512 x) const {
+    // Sets bits of *unsure where the code may be one too near to zero; see encode_avx512().
+    __m512i encode(__m512 x, __mmask16 *unsure) const {
         const __m512i bits = _mm512_castps_si512(x);
         const __m512i one = _mm512_set1_epi32(1);
         const __mmask16 negative = _mm512_movepi32_mask(bits);
@@ -160,13 +166,10 @@ class DynamicEncoder {
             _mm512_fmadd_ps(_mm512_castsi512_ps(key), _mm512_permutexvar_ps(piece, scale_),
                             _mm512_permutexvar_ps(piece, offset_));
         const __m512 guess = _mm512_min_ps(linear, _mm512_permutexvar_ps(piece, last_));
-        __m512i k = _mm512_cvttps_epi32(guess);
-
-        // Only a guess this close below an integer can be one too small: one vector in a hundred.
+        const __m512i k = _mm512_cvttps_epi32(guess);
         const __m512 fraction = _mm512_sub_ps(guess, _mm512_cvtepi32_ps(k));
-        const __mmask16 near =
+        *unsure =
             _mm512_cmp_ps_mask(fraction, _mm512_set1_ps(1.0f - 2 * optim::kGuessSlack), _CMP_GE_OQ);
-        if (__builtin_expect(near != 0, 0)) k = settle(k, key, near);
 
         if (!map_.is_signed) return _mm512_maskz_mov_epi32(_knot_mask16(negative), k);
         const __m512i zero = _mm512_set1_epi32(map_.zero_code);
@@ -175,22 +178,33 @@ class DynamicEncoder {
     }
 
   private:
-    [[gnu::noinline]] __m512i settle(__m512i guess, __m512i key, __mmask16 near) const {
-        alignas(64) int32_t k[16];
-        alignas(64) uint32_t keys[16];
-        _mm512_store_si512(k, guess);
-        _mm512_store_si512(keys, key);
-        for (unsigned mask = near; mask != 0; mask &= mask - 1) {
-            const int i = __builtin_ctz(mask);
-            k[i] = optim::detail::settle_index(map_, k[i], keys[i]);
-        }
-        return _mm512_load_si512(k);
-    }
-
     const optim::CodeMap &map_;
     __m512i limit_[2], piece_[2];
     __m512 scale_, offset_, last_;
 };
+
+// Only a guess close below an integer can be one too small: one in two thousand. Those elements are
+// encoded again, one by one, so that the loop has no calls in it.
+inline void encode_dynamic(const optim::CodeMap &map, const float *values, int64_t n, float factor,
+                           uint8_t *codes) {
+    const DynamicEncoder encoder(map);
+    const __m512 factors = _mm512_set1_ps(factor);
+    for (int64_t i = 0; i < n; i += 64) {
+        uint64_t unsure = 0;
+        for (int part = 0; part < 4; ++part) {
+            __mmask16 mask;
+            const __m512 x = _mm512_mul_ps(_mm512_loadu_ps(values + i + 16 * part), factors);
+            const __m512i code = encoder.encode(x, &mask);
+            _mm_storeu_si128(reinterpret_cast<__m128i *>(codes + i + 16 * part),
+                             _mm512_cvtepi32_epi8(code));
+            unsure |= uint64_t{mask} << (16 * part);
+        }
+        for (; unsure != 0; unsure &= unsure - 1) {
+            const int64_t at = i + __builtin_ctzll(unsure);
+            codes[at] = static_cast<uint8_t>(optim::encode(map, values[at] * factor));
+        }
+    }
+}
 
 inline __m512i encode_linear(__m512 x) {
     __m512 q = _mm512_mul_ps(x, _mm512_set1_ps(127.0f));
@@ -224,21 +238,20 @@ inline __m512i encode_normal_float4(const optim::CodeMap &map, __m512 x) {
     return code;
 }
 
-inline void encode_avx512(const optim::CodeMap &map, const float *values, int64_t n,
+inline void encode_avx512(const optim::CodeMap &map, const float *values, int64_t n, float factor,
                           uint8_t *codes) {
+    const __m512 factors = _mm512_set1_ps(factor);
     auto all = [&](auto encode) {
         for (int64_t i = 0; i < n; i += 16) {
-            const __m512i code = encode(_mm512_loadu_ps(values + i));
+            const __m512i code = encode(_mm512_mul_ps(_mm512_loadu_ps(values + i), factors));
             _mm_storeu_si128(reinterpret_cast<__m128i *>(codes + i), _mm512_cvtepi32_epi8(code));
         }
     };
     switch (map.kind) {
         case optim::MapKind::kDynamicSigned:
         case optim::MapKind::kDynamicUnsigned:
-        case optim::MapKind::kDynamic4: {
-            const DynamicEncoder encoder(map);
-            return all([&](__m512 x) { return encoder.encode(x); });
-        }
+        case optim::MapKind::kDynamic4:
+            return encode_dynamic(map, values, n, factor, codes);
         case optim::MapKind::kLinear:
             return all([](__m512 x) { return encode_linear(x); });
         case optim::MapKind::kFp8E4M3:

@@ -29,14 +29,20 @@ struct ScalarLanes {
             out[i] = from_float<T>(source[i]);
     }
 
-    static void decode(const CodeMap &map, const uint8_t *codes, int64_t n, float *out) {
+    static void decode(const CodeMap &map, const uint8_t *codes, int64_t n, float factor,
+                       float *out) {
         for (int64_t i = 0; i < n; ++i)
-            out[i] = optim::decode(map, codes[i]);
+            out[i] = optim::decode(map, codes[i]) * factor;
     }
-    static void encode(const CodeMap &map, const float *values, int64_t n, uint8_t *codes) {
+    static void encode(const CodeMap &map, const float *values, int64_t n, float factor,
+                       uint8_t *codes) {
         for (int64_t i = 0; i < n; ++i)
-            codes[i] = static_cast<uint8_t>(optim::encode(map, values[i]));
+            codes[i] = static_cast<uint8_t>(optim::encode(map, values[i] * factor));
     }
+
+    using Key = uint32_t;
+    static Key larger_key(Key key, F x) { return std::max(key, lanes::as_bits(x) & 0x7fffffffu); }
+    static uint32_t largest_of(Key key) { return key; }
 
     static uint32_t largest_key(const float *values, int64_t n) {
         uint32_t largest = 0;

@@ -11,6 +11,7 @@
 #include "cuda/cuda_check.h"
 #include "cuda/hadamard.h"
 #include "cuda/linear.h"
+#include "cuda/optim_plan.h"
 
 namespace tarpon::gpu {
 namespace {
@@ -68,6 +69,7 @@ class GpuDevice : public Device {
     explicit GpuDevice(int ordinal) : ordinal_(ordinal) {
         check_cuda(cudaGetDeviceProperties(&properties_, ordinal), "cudaGetDeviceProperties");
         prepare_hadamard();
+        maps_ = std::make_unique<DeviceMaps>(*this);
     }
 
     void info(tarpon_device_info &out) const override {
@@ -126,6 +128,18 @@ class GpuDevice : public Device {
         return gpu::linear_variants();
     }
 
+    const std::vector<OptimVariant> &optim_variants() const override {
+        return gpu::optim_variants();
+    }
+
+    tarpon_status blockwise_quantize(const BlockwiseArgs &args) noexcept override {
+        return blockwise(args, true);
+    }
+
+    tarpon_status blockwise_dequantize(const BlockwiseArgs &args) noexcept override {
+        return blockwise(args, false);
+    }
+
     tarpon_status hadamard(const HadamardArgs &args) noexcept override {
         try {
             DeviceGuard guard(ordinal_);
@@ -136,6 +150,15 @@ class GpuDevice : public Device {
     }
 
   private:
+    tarpon_status blockwise(const BlockwiseArgs &args, bool quantize) noexcept {
+        try {
+            DeviceGuard guard(ordinal_);
+            return run_blockwise(args, *maps_, properties_.multiProcessorCount, quantize);
+        } catch (const Error &error) {
+            return set_error(error.status(), "%s", error.what());
+        }
+    }
+
     void copy(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, Stream *stream) {
         DeviceGuard guard(ordinal_);
         check_cuda(cudaMemcpyAsync(dst, src, bytes, kind, raw(stream)), "cudaMemcpyAsync");
@@ -144,6 +167,7 @@ class GpuDevice : public Device {
 
     int ordinal_;
     cudaDeviceProp properties_;
+    std::unique_ptr<DeviceMaps> maps_;  // of the block-wise operations
 };
 
 class GpuBackend : public Backend {

@@ -1,0 +1,281 @@
+// The optimizers' steps on the CPU against the machine's read-modify-write bandwidth, measured in
+// the same run, turn by turn. Run: optim_bench --help
+//
+// A percentage of the roof is the time that a plain loop takes to move the same bytes (parameters
+// and states read and written, gradients read) over the time of the step; the best samples of both,
+// because disturbances only ever add time. ns are per parameter.
+#include <time.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tarpon.h"
+
+namespace {
+
+struct Options {
+    int64_t n = 64 << 20;
+    int64_t tensors = 1;
+    int threads = 0;
+    int rounds = 7;
+    bool cpu_clock = false;
+    std::string variant;
+};
+
+constexpr const char *kHelp =
+    "Usage: optim_bench [options]\n"
+    "  --n N           parameters in all (default 67108864); 65536 stays in the caches\n"
+    "  --tensors N     in how many tensors, of sizes from 1 to 8 in turn (default 1)\n"
+    "  --threads N     0 = one for each processor (default)\n"
+    "  --rounds N      samples of every figure (default 7)\n"
+    "  --variant NAME  force a kernel variant, such as cpu_scalar\n"
+    "  --clock cpu     count processor time, one thread: for a machine that is busy otherwise\n";
+
+[[noreturn]] void die(const std::string &message) {
+    std::fprintf(stderr, "optim_bench: %s\n", message.c_str());
+    std::exit(2);
+}
+
+void check(tarpon_status status) {
+    if (status != TARPON_OK) die(tarpon_last_error());
+}
+
+struct Case {
+    const char *name;
+    tarpon_optim_rule rule;
+    tarpon_state_format format;
+    tarpon_dtype dtype;  // of parameters and gradients
+};
+
+constexpr Case kCases[] = {
+    {"AdamW 8-bit fp32", TARPON_OPTIM_ADAMW, TARPON_STATE_DYNAMIC8, TARPON_F32},
+    {"AdamW 8-bit bf16", TARPON_OPTIM_ADAMW, TARPON_STATE_DYNAMIC8, TARPON_BF16},
+    {"AdamW fp32-state fp32", TARPON_OPTIM_ADAMW, TARPON_STATE_F32, TARPON_F32},
+    {"AdamW fp32-state bf16", TARPON_OPTIM_ADAMW, TARPON_STATE_F32, TARPON_BF16},
+    {"AdamW FP8-state fp32", TARPON_OPTIM_ADAMW, TARPON_STATE_FP8, TARPON_F32},
+    {"Lion 8-bit bf16", TARPON_OPTIM_LION, TARPON_STATE_DYNAMIC8, TARPON_BF16},
+    {"SGD 8-bit fp32", TARPON_OPTIM_SGD, TARPON_STATE_DYNAMIC8, TARPON_F32},
+    {"RMSprop 8-bit fp32", TARPON_OPTIM_RMSPROP, TARPON_STATE_DYNAMIC8, TARPON_F32},
+    {"AdEMAMix 8-bit fp32", TARPON_OPTIM_ADEMAMIX, TARPON_STATE_DYNAMIC8, TARPON_F32},
+    {"LAMB 8-bit fp32", TARPON_OPTIM_LAMB, TARPON_STATE_DYNAMIC8, TARPON_F32},
+};
+
+double now(bool cpu_clock) {
+    timespec t;
+    clock_gettime(cpu_clock ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
+}
+
+// Adds `read` to `update` word by word: two reads and a write of each.
+void touch(uint64_t *update, const uint64_t *read, size_t words) {
+    for (size_t i = 0; i < words; ++i)
+        update[i] += read[i];
+}
+
+// Moves what a step moves: `updated` bytes are read and written, `read` bytes are read.
+class Roof {
+  public:
+    Roof(size_t updated, size_t read, int threads)
+        : pairs_(std::min(updated, read) / 8),
+          rest_((std::max(updated, read) - std::min(updated, read)) / 8),
+          rest_is_updated_(updated > read),
+          threads_(threads),
+          a_(updated / 8 + 1, 1),
+          b_(read / 8 + 1, 1) {}
+
+    void run() {
+        std::vector<std::thread> others;
+        for (int i = 1; i < threads_; ++i)
+            others.emplace_back([this, i] { part(i); });
+        part(0);
+        for (std::thread &thread : others)
+            thread.join();
+    }
+
+    uint64_t sum() const { return sum_; }
+
+  private:
+    void part(int i) {
+        const auto begin = [&](size_t words) { return words * size_t(i) / size_t(threads_); };
+        const auto end = [&](size_t words) { return words * size_t(i + 1) / size_t(threads_); };
+        touch(a_.data() + begin(pairs_), b_.data() + begin(pairs_), end(pairs_) - begin(pairs_));
+        uint64_t sum = 0;
+        for (size_t k = pairs_ + begin(rest_); k < pairs_ + end(rest_); ++k) {
+            if (rest_is_updated_) {
+                a_[k] += 1;
+            } else {
+                sum += b_[k];
+            }
+        }
+        if (i == 0) sum_ += sum;
+    }
+
+    size_t pairs_, rest_;
+    bool rest_is_updated_;
+    int threads_;
+    std::vector<uint64_t> a_, b_;
+    uint64_t sum_ = 0;
+};
+
+struct Arrays {
+    std::vector<std::vector<char>> memory;
+    std::vector<tarpon_optim_tensor> tensors;
+    size_t updated = 0, read = 0;
+
+    void *add(size_t bytes, bool is_grad, size_t elem_bytes) {
+        memory.emplace_back(bytes);
+        std::vector<char> &array = memory.back();
+        // Numbers of all magnitudes, small and positive, without a generator's time.
+        for (size_t i = 0; is_grad && i + 4 <= bytes; i += 4) {
+            const uint32_t bits = elem_bytes == 4
+                                      ? 0x3a000000u + uint32_t(i * 2654435761u) % 0x01800000u
+                                      : 0x3c103b23u + (uint32_t(i * 40503u) & 0x00400040u);
+            std::memcpy(&array[i], &bits, 4);
+        }
+        return array.data();
+    }
+};
+
+Arrays make_arrays(const Case &c, const Options &options) {
+    Arrays arrays;
+    const size_t elem = c.dtype == TARPON_F32 ? 4 : 2;
+    // 1, 2, ... 8, 1, 2, ... units.
+    int64_t units = 0;
+    for (int64_t i = 0; i < options.tensors; ++i)
+        units += 1 + i % 8;
+    for (int64_t i = 0; i < options.tensors; ++i) {
+        tarpon_optim_tensor t{};
+        t.struct_size = sizeof t;
+        t.param_dtype = t.grad_dtype = c.dtype;
+        t.state_format = c.format;
+        t.n = std::max<int64_t>(options.n * (1 + i % 8) / units, 1);
+        t.lr_factor = t.decay_factor = 1;
+        const auto bytes = size_t(t.n) * elem;
+        t.param = arrays.add(bytes, false, elem);
+        t.grad = arrays.add(bytes, true, elem);
+        arrays.updated += bytes;
+        arrays.read += bytes;
+        for (int slot = 0; slot < 3; ++slot) {
+            size_t state, absmax;
+            check(tarpon_optim_state_bytes(c.rule, c.format, 0, t.n, slot, &state, &absmax));
+            if (state > 0) t.state[slot] = arrays.add(state, false, 1);
+            if (absmax > 0) t.absmax[slot] = static_cast<float *>(arrays.add(absmax, false, 4));
+            arrays.updated += state + absmax;
+        }
+        arrays.tensors.push_back(t);
+    }
+    return arrays;
+}
+
+struct Figures {
+    double best = 1e300, median = 0;
+};
+
+Figures summarise(std::vector<double> samples) {
+    std::sort(samples.begin(), samples.end());
+    return {samples.front(), samples[samples.size() / 2]};
+}
+
+void run_case(tarpon_device *device, const Case &c, const Options &options, int threads) {
+    Arrays arrays = make_arrays(c, options);
+    tarpon_optim_desc desc{};
+    desc.struct_size = sizeof desc;
+    desc.rule = c.rule;
+    desc.tensor_count = int64_t(arrays.tensors.size());
+    desc.tensors = arrays.tensors.data();
+    desc.variant = options.variant.empty() ? nullptr : options.variant.c_str();
+    tarpon_optim *optim = nullptr;
+    check(tarpon_optim_create(device, &desc, &optim));
+    tarpon_optim_step_args args{};
+    args.struct_size = sizeof args;
+    check(tarpon_optim_default_args(c.rule, &args));
+    Roof roof(arrays.updated, arrays.read, threads);
+
+    // Small problems are repeated within a sample, so that the clock resolves them.
+    const int64_t repeats = std::max<int64_t>((4 << 20) / options.n, 1);
+    std::vector<double> step_times, roof_times;
+    for (int round = -1; round < options.rounds; ++round) {  // the first warms up
+        double start = now(options.cpu_clock);
+        for (int64_t i = 0; i < repeats; ++i)
+            check(tarpon_optim_step(optim, &args, nullptr));
+        const double step = (now(options.cpu_clock) - start) / double(repeats);
+        start = now(options.cpu_clock);
+        for (int64_t i = 0; i < repeats; ++i)
+            roof.run();
+        const double plain = (now(options.cpu_clock) - start) / double(repeats);
+        if (round < 0) continue;
+        step_times.push_back(step);
+        roof_times.push_back(plain);
+    }
+    const Figures step = summarise(step_times), plain = summarise(roof_times);
+    int64_t elems = 0;
+    for (const tarpon_optim_tensor &t : arrays.tensors)
+        elems += t.n;
+    const double bytes = double(2 * arrays.updated + arrays.read);
+    std::printf("%-22s %7.2f %9.3f %9.3f %8.1f %8.1f %6.0f%%\n", c.name, bytes / double(elems),
+                1e9 * step.best / double(elems), 1e9 * step.median / double(elems),
+                1e-9 * bytes / step.best, 1e-9 * bytes / plain.best, 100 * plain.best / step.best);
+    std::fflush(stdout);
+    if (roof.sum() == 1) std::printf("\n");  // so that the reads are not optimised away
+    tarpon_optim_destroy(optim);
+}
+
+Options parse(int argc, char **argv) {
+    Options options;
+    for (int i = 1; i < argc; ++i) {
+        const std::string name = argv[i];
+        if (name == "--help") {
+            std::fputs(kHelp, stdout);
+            std::exit(0);
+        }
+        if (i + 1 >= argc) die("unknown option or missing value: " + name + "\n" + kHelp);
+        const std::string value = argv[++i];
+        if (name == "--n") {
+            options.n = std::atoll(value.c_str());
+        } else if (name == "--tensors") {
+            options.tensors = std::atoll(value.c_str());
+        } else if (name == "--threads") {
+            options.threads = std::atoi(value.c_str());
+        } else if (name == "--rounds") {
+            options.rounds = std::atoi(value.c_str());
+        } else if (name == "--variant") {
+            options.variant = value;
+        } else if (name == "--clock" && value == "cpu") {
+            options.cpu_clock = true;
+            options.threads = 1;
+        } else {
+            die("unknown option: " + name + " " + value + "\n" + kHelp);
+        }
+    }
+    if (options.n < 1 || options.tensors < 1 || options.rounds < 1) {
+        die("--n, --tensors and --rounds must be at least 1");
+    }
+    return options;
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    const Options options = parse(argc, argv);
+    tarpon_device_options device_options{sizeof device_options, options.threads};
+    tarpon_device *device = nullptr;
+    check(tarpon_device_open(TARPON_DEVICE_CPU, 0, &device_options, &device));
+    tarpon_device_info info{};
+    info.struct_size = sizeof info;
+    check(tarpon_device_get_info(device, &info));
+    std::printf("%s, %s, %d thread(s); %lld parameters in %lld tensor(s), %d rounds\n", info.name,
+                info.isa, info.processor_count, static_cast<long long>(options.n),
+                static_cast<long long>(options.tensors), options.rounds);
+    std::printf("%-22s %7s %9s %9s %8s %8s %7s\n", "", "bytes", "best ns", "median ns", "GB/s",
+                "roof", "% roof");
+    for (const Case &c : kCases)
+        run_case(device, c, options, info.processor_count);
+    tarpon_device_close(device);
+    return 0;
+}
