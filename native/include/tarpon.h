@@ -603,6 +603,144 @@ TARPON_API tarpon_status tarpon_optim_get_info(const tarpon_optim *optim,
 /* Frees the plan; the tensors are the caller's. Work that uses it must have completed. */
 TARPON_API void tarpon_optim_destroy(tarpon_optim *optim);
 
+/* ---- KV cache in 2 to 16 bits ---------------------------------------------------------------- */
+/*
+ * Keys and values of attention, rotated by a Hadamard matrix and stored in 2, 3, 4, 8 or 16 bits in
+ * pages that the engine owns. A plan (tarpon_kv) holds the shape, the tables of RoPE and the
+ * calibrated mean of the keys; it has no tokens in it, and one plan serves every layer of its shape
+ * and mean. Memory, page tables and sequence lengths belong to the engine and are given to each call.
+ *
+ * Pages: page_count pages of tarpon_kv_info.page_bytes each, contiguous, for one layer; the format is
+ * documented byte by byte in kernels-cu/kv_cache/README.md and versioned. Token j of a sequence lies
+ * in page page_table[row, j / page_tokens] at place j % page_tokens.
+ *
+ * Recent store: the first sink_tokens and the last window_tokens tokens of each sequence are also
+ * kept in 16 bits, in a block of tarpon_kv_info.recent_bytes a sequence, and attended from there. A
+ * sequence may be shortened by up to 8 tokens (rejected speculation) and continue; the next append
+ * overwrites what was there.
+ *
+ * append() and attend() only: allocate nothing, synchronise nothing, can be captured in a graph.
+ * Arrays are in device memory. One append and any number of attends may not overlap on the same
+ * pages; otherwise plans are thread-safe.
+ *
+ * Devices: the CPU. Others return TARPON_ERROR_UNSUPPORTED from tarpon_kv_create().
+ */
+
+typedef struct tarpon_kv tarpon_kv;
+
+typedef int32_t tarpon_kv_mode;
+enum {
+    /* Rotation after RoPE, calibrated mean taken off, symmetric grid, one scale a token and head. */
+    TARPON_KV_MODE_TARPON = 0
+};
+
+typedef int32_t tarpon_rope_layout;
+enum {
+    TARPON_ROPE_HALF = 0,       /* channels i and i + rope_dim/2 turn together (Llama, NeoX) */
+    TARPON_ROPE_INTERLEAVED = 1 /* channels 2i and 2i + 1 (GPT-J) */
+};
+
+typedef struct tarpon_kv_desc {
+    uint32_t struct_size; /* sizeof(tarpon_kv_desc) */
+    tarpon_kv_mode mode;
+    int32_t head_dim; /* 64, 96, 128 or 256 */
+    int32_t q_heads;  /* 1 to 16 times kv_heads */
+    int32_t kv_heads;
+    int32_t page_tokens;    /* 64 or 128 */
+    int32_t k_bits, v_bits; /* 2, 3, 4, 8 or 16 */
+    int32_t sink_tokens;    /* 0..256 */
+    int32_t window_tokens;  /* 0..1024 */
+    tarpon_dtype dtype;     /* of q, k, v and o: F32, F16 or BF16 */
+    int32_t rope_dim;       /* channels that turn, the first ones of a head: 0 (none)..head_dim */
+    tarpon_rope_layout rope_layout;
+    int32_t max_tokens;     /* longest sequence */
+    int32_t sliding_window; /* keys that a query sees, itself included; 0: all */
+    int32_t reserved;       /* 0 */
+    double rope_theta;      /* base of the frequencies, such as 10000; > 1 */
+    double rope_scaling;    /* positions are divided by it; 1 for none */
+    double score_scale;     /* of q.k; 0: 1/sqrt(head_dim) */
+    double softcap;         /* scores become softcap * tanh(score / softcap); 0: off */
+} tarpon_kv_desc;
+
+typedef struct tarpon_kv_info {
+    uint32_t struct_size;   /* sizeof(tarpon_kv_info), set by the caller */
+    int32_t format_version; /* of the pages; 1 */
+    uint64_t page_bytes;    /* of one page of one layer, a multiple of 64 */
+    uint64_t recent_bytes;  /* of one sequence's recent store, a multiple of 64; 0 for none */
+    double bits_per_value;  /* of the pages, scales included */
+    char variant[64];       /* name of the kernel variant, such as "cpu_avx512" */
+} tarpon_kv_info;
+
+typedef struct tarpon_kv_append_args {
+    uint32_t struct_size; /* sizeof(tarpon_kv_append_args) */
+    int32_t reserved;     /* 0 */
+    const void *k;        /* [tokens, kv_heads, head_dim] before RoPE, dtype, finite */
+    const void *v;        /* likewise */
+    int64_t tokens;
+    /* Where each token goes: page * page_tokens + place in the page; negative: nowhere. int64 [tokens] */
+    const int64_t *slots;
+    const int32_t *positions; /* [tokens], 0..max_tokens-1: its index in its sequence */
+    const int32_t *rows;      /* [tokens]: which row of the batch its sequence is */
+    int64_t batch;
+    const int32_t *lengths;      /* [batch]: tokens of each sequence after this append */
+    const int32_t *recent_index; /* [batch]: block of each row in recent; NULL: row r has block r */
+    void *pages;                 /* aligned to 64 bytes */
+    int64_t page_count;
+    void *recent; /* aligned to 64 bytes; NULL if recent_bytes is 0 */
+} tarpon_kv_append_args;
+
+typedef struct tarpon_kv_attend_args {
+    uint32_t struct_size; /* sizeof(tarpon_kv_attend_args) */
+    int32_t queries;      /* of each sequence, its last tokens: 1..8 */
+    const void *q;        /* [batch, queries, q_heads, head_dim] before RoPE, dtype */
+    void *o;              /* likewise; not q */
+    int64_t batch;
+    const int32_t *page_table; /* [batch, table_stride]; entries behind a sequence's end are not read */
+    int64_t table_stride;
+    const int32_t *lengths; /* [batch]: tokens of each sequence, the queries' own included */
+    int64_t max_length;     /* at least every length */
+    const int32_t *recent_index; /* as in append */
+    const void *pages;
+    int64_t page_count;
+    const void *recent;
+    void *workspace; /* tarpon_kv_workspace_bytes(), aligned to 64 bytes, exclusive to this run */
+    size_t workspace_bytes;
+} tarpon_kv_attend_args;
+
+/*
+ * k_mean: float [kv_heads, head_dim] in host memory, the mean of the keys before RoPE over tokens of
+ * a calibration text; NULL: zeros. Cold; copies what it needs.
+ */
+TARPON_API tarpon_status tarpon_kv_create(tarpon_device *device, const tarpon_kv_desc *desc,
+                                          const float *k_mean, tarpon_kv **out_kv);
+
+TARPON_API tarpon_status tarpon_kv_get_info(const tarpon_kv *kv, tarpon_kv_info *out_info);
+
+/* Stores the workspace that attend() needs; it never shrinks as any of the three grows. */
+TARPON_API tarpon_status tarpon_kv_workspace_bytes(const tarpon_kv *kv, int64_t batch,
+                                                   int32_t queries, int64_t max_length,
+                                                   size_t *out_bytes);
+
+/*
+ * Transforms, codes and stores tokens, of a prompt or of a step: RoPE, mean, rotation, scale, codes.
+ * Codes are the same on every device, bit for bit. On the CPU a slot, position, row or block out of
+ * range is an error that names it, and nothing is written.
+ */
+TARPON_API tarpon_status tarpon_kv_append(const tarpon_kv *kv, const tarpon_kv_append_args *args,
+                                          tarpon_stream *stream);
+
+/*
+ * o = softmax(q . K) V for the last `queries` tokens of each sequence, causal: query i of a row stands
+ * at position lengths[row] - queries + i and sees no later key. A row of length 0, and a query before
+ * the start of its sequence, gets zeros. Reads the codes where they lie; deterministic run to run and
+ * for any number of threads. On the CPU a length or page out of range is an error that names it.
+ */
+TARPON_API tarpon_status tarpon_kv_attend(const tarpon_kv *kv, const tarpon_kv_attend_args *args,
+                                          tarpon_stream *stream);
+
+/* Frees the plan, not the pages. Work that uses it must have completed. */
+TARPON_API void tarpon_kv_destroy(tarpon_kv *kv);
+
 #ifdef __cplusplus
 }
 #endif

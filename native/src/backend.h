@@ -80,6 +80,9 @@ struct LinearVariant {
                                           const uint8_t *codes, const uint16_t *scales);
 };
 
+struct KvProblem;  // kv_cache.h
+class KvPlan;
+
 struct BlockwiseArgs;  // optim.h
 struct OptimProblem;
 class OptimPlan;
@@ -128,6 +131,13 @@ class Device {
 
     // Hot: neither throws nor allocates.
     virtual tarpon_status hadamard(const HadamardArgs &args) noexcept = 0;
+
+    // A plan of the KV cache. Devices without kernels for it keep this answer.
+    virtual std::unique_ptr<KvPlan> create_kv(const KvProblem &) {
+        fail(TARPON_ERROR_UNSUPPORTED,
+             "the KV cache has no kernels for this device; the CPU device (TARPON_DEVICE_CPU) has "
+             "all widths and head sizes");
+    }
 };
 
 class Backend {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "cpu/hadamard.h"
+#include "cpu/kv_plan.h"
 #include "cpu/linear.h"
 #include "cpu/memory.h"
 #include "cpu/optim_plan.h"
@@ -107,6 +108,10 @@ tarpon_status CpuDevice::blockwise_quantize(const BlockwiseArgs &args) noexcept 
 tarpon_status CpuDevice::blockwise_dequantize(const BlockwiseArgs &args) noexcept {
     run_dequantize(isa_, pool_, args);
     return TARPON_OK;
+}
+
+std::unique_ptr<KvPlan> CpuDevice::create_kv(const KvProblem &problem) {
+    return std::make_unique<KvCpuPlan>(*this, problem);
 }
 
 tarpon_status CpuDevice::hadamard(const HadamardArgs &args) noexcept {

@@ -28,6 +28,7 @@ class CpuDevice final : public Device {
     tarpon_status blockwise_quantize(const BlockwiseArgs &args) noexcept override;
     tarpon_status blockwise_dequantize(const BlockwiseArgs &args) noexcept override;
     tarpon_status hadamard(const HadamardArgs &args) noexcept override;
+    std::unique_ptr<KvPlan> create_kv(const KvProblem &problem) override;
 
     Isa isa() const noexcept { return isa_; }
     ThreadPool &pool() noexcept { return pool_; }

@@ -1,0 +1,355 @@
+// KV attention in AVX-512 F/BW/DQ/VL, straight from the packed codes: a permute of a table of 16
+// levels turns 16 codes into floats without masks, since the index is the low four bits of a lane.
+//
+// Scores: lanes are the 16 tokens of a tile; a word of the tile gives its channels one after the
+// other by shifts. Values: lanes are channels, a token after the other.
+#include <immintrin.h>
+
+#include "cpu/kv_kernel.h"
+
+namespace tarpon::cpu {
+namespace {
+
+constexpr int kBits[kKvWidths] = {2, 3, 4, 8, 16};
+
+// The levels of a width, repeated so that bits above it do not matter.
+template <int kWidth>
+__m512 level_table() {
+    constexpr int bits = kBits[kWidth];
+    static_assert(bits <= 4);
+    alignas(64) float levels[16];
+    for (int i = 0; i < 16; ++i)
+        levels[i] =
+            static_cast<float>(i % (1 << bits)) - (static_cast<float>(1 << (bits - 1)) - 0.5f);
+    return _mm512_load_ps(levels);
+}
+
+__m512 byte_level(__m512i words) {
+    const __m512i code = _mm512_and_si512(words, _mm512_set1_epi32(255));
+    return _mm512_sub_ps(_mm512_cvtepi32_ps(code), _mm512_set1_ps(127.5f));
+}
+
+__m512 low_half(__m512i words) {
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words));
+}
+
+// Codes of width 3 as table indices: two bits from `lower`, the third at bit 2 of `upper`.
+__m512i join3(__m512i lower, __m512i upper) {
+    return _mm512_ternarylogic_epi32(_mm512_set1_epi32(3), lower, upper, 0xca);
+}
+
+// ---- Scores
+
+template <int kRows>
+struct RowSums {
+    __m512 sum[kRows];
+
+    void add(const float *q, int64_t stride, __m512 level) {
+#pragma GCC unroll 8
+        for (int row = 0; row < kRows; ++row)
+            sum[row] = _mm512_fmadd_ps(_mm512_set1_ps(q[row * stride]), level, sum[row]);
+    }
+};
+
+template <int kWidth, int kRows>
+void score_tile(const KvScoreArgs &a, int tile, float *scores) {
+    constexpr int bits = kBits[kWidth], plane_bits = bits == 3 ? 2 : bits;
+    constexpr int per_word = 32 / plane_bits;
+    const int words = a.head_dim / per_word;
+    const auto *plane = reinterpret_cast<const __m512i *>(a.codes) + int64_t{tile} * words;
+    RowSums<kRows> rows;
+    for (int row = 0; row < kRows; ++row)
+        rows.sum[row] = _mm512_setzero_ps();
+    const float *q = a.q;
+    if constexpr (bits <= 4) {
+        const __m512 table = level_table<kWidth>();
+        const auto *upper =
+            reinterpret_cast<const __m512i *>(a.codes + a.page_tokens * a.head_dim / 4) +
+            int64_t{tile} * (words / 2);
+        for (int w = 0; w < words; ++w) {
+            __m512i word = _mm512_loadu_si512(plane + w), top{};
+            if constexpr (bits == 3) {
+                top = _mm512_loadu_si512(upper + w / 2);
+                top = _mm512_slli_epi32(w % 2 ? _mm512_srli_epi32(top, 16) : top, 2);
+            }
+#pragma GCC unroll 16
+            for (int i = 0; i < per_word; ++i, ++q) {
+                const __m512i index = bits == 3 ? join3(word, top) : word;
+                rows.add(q, a.q_stride, _mm512_permutexvar_ps(index, table));
+                word = _mm512_srli_epi32(word, plane_bits);
+                if constexpr (bits == 3) top = _mm512_srli_epi32(top, 1);
+            }
+        }
+    } else {
+        for (int w = 0; w < words; ++w) {
+            __m512i word = _mm512_loadu_si512(plane + w);
+#pragma GCC unroll 4
+            for (int i = 0; i < per_word; ++i, ++q) {
+                rows.add(q, a.q_stride, bits == 8 ? byte_level(word) : low_half(word));
+                word = _mm512_srli_epi32(word, bits);
+            }
+        }
+    }
+    __m512 scale = _mm512_set1_ps(1.0f);
+    if constexpr (bits < 16) {
+        scale = _mm512_cvtph_ps(
+            _mm256_loadu_si256(reinterpret_cast<const __m256i *>(a.scales + tile * kKvTile)));
+    }
+    for (int row = 0; row < kRows; ++row)
+        _mm512_storeu_ps(scores + row * a.score_stride, _mm512_mul_ps(rows.sum[row], scale));
+}
+
+template <int kWidth, int kRows>
+void score_rows(const KvScoreArgs &a) {
+    for (int t = 0; t < a.tiles; ++t)
+        score_tile<kWidth, kRows>(a, a.first_tile + t, a.scores + t * kKvTile);
+}
+
+template <int kWidth>
+void score(const KvScoreArgs &a) {
+    constexpr void (*by_rows[kKvRows])(const KvScoreArgs &) = {
+        score_rows<kWidth, 1>, score_rows<kWidth, 2>, score_rows<kWidth, 3>, score_rows<kWidth, 4>,
+        score_rows<kWidth, 5>, score_rows<kWidth, 6>, score_rows<kWidth, 7>, score_rows<kWidth, 8>};
+    by_rows[a.rows - 1](a);
+}
+
+// ---- The mean's share
+
+template <int kRows>
+void mean_rows(const KvMeanArgs &m) {
+    RowSums<kRows> rows;
+    for (int row = 0; row < kRows; ++row) {
+        rows.sum[row] = _mm512_add_ps(_mm512_loadu_ps(m.scores + row * m.score_stride),
+                                      _mm512_set1_ps(m.constant[row * m.stride]));
+    }
+    // Queries turned to the tile's first position, 16 pairs at a time, pairs beyond the last zero.
+    alignas(64) float a[kRows][kKvTile], b[kRows][kKvTile];
+    for (int first = 0; first < m.pairs; first += 16) {
+        const int left = m.pairs - first;
+        const __mmask16 mask = static_cast<__mmask16>(left < 16 ? (1 << left) - 1 : 0xffff);
+        const __m512 c = _mm512_maskz_loadu_ps(mask, m.start_cos + first);
+        const __m512 s = _mm512_maskz_loadu_ps(mask, m.start_sin + first);
+        for (int row = 0; row < kRows; ++row) {
+            const __m512 x = _mm512_maskz_loadu_ps(mask, m.a + row * m.stride + first);
+            const __m512 y = _mm512_maskz_loadu_ps(mask, m.b + row * m.stride + first);
+            _mm512_store_ps(a[row], _mm512_fmadd_ps(y, s, _mm512_mul_ps(x, c)));
+            _mm512_store_ps(b[row], _mm512_fmsub_ps(y, c, _mm512_mul_ps(x, s)));
+        }
+        for (int i = 0; i < (left < 16 ? left : 16); ++i) {
+            rows.add(&a[0][i], kKvTile, _mm512_loadu_ps(m.step_cos + (first + i) * kKvTile));
+            rows.add(&b[0][i], kKvTile, _mm512_loadu_ps(m.step_sin + (first + i) * kKvTile));
+        }
+    }
+    for (int row = 0; row < kRows; ++row)
+        _mm512_storeu_ps(m.scores + row * m.score_stride, rows.sum[row]);
+}
+
+void mean(const KvMeanArgs &m) {
+    constexpr void (*by_rows[kKvRows])(const KvMeanArgs &) = {
+        mean_rows<1>, mean_rows<2>, mean_rows<3>, mean_rows<4>,
+        mean_rows<5>, mean_rows<6>, mean_rows<7>, mean_rows<8>};
+    by_rows[m.rows - 1](m);
+}
+
+// ---- Values
+
+// The levels of 64 channels (a pair of chunks) of a token: vector i has in its lower half channels
+// 8i .. 8i+7 of the first chunk and in its upper half those of the second.
+template <int kWidth>
+struct ChunkPair {
+    static constexpr int kBitsOf = kBits[kWidth], kPlaneBits = kBitsOf == 3 ? 2 : kBitsOf;
+    __m512i words, top;
+    const uint16_t *halves;
+    bool whole;
+
+    // `whole`: both chunks are there. If not, the upper half is whatever follows in the page (except
+    // at width 16, where nothing might) and is not stored.
+    ChunkPair(const KvValueArgs &a, int token, int pair, bool is_whole) : whole(is_whole) {
+        const uint8_t *at = a.codes + (int64_t{token} * a.head_dim + 64 * pair) * kPlaneBits / 8;
+        if constexpr (kBitsOf <= 3) {
+            words = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(at)));
+        } else if constexpr (kBitsOf == 4) {
+            words =
+                _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(at)));
+        } else if constexpr (kBitsOf == 8) {
+            words = _mm512_loadu_si512(at);
+        } else {
+            halves = reinterpret_cast<const uint16_t *>(at);
+        }
+        if constexpr (kBitsOf == 3) {
+            const uint8_t *upper =
+                a.codes + (int64_t{2} * a.page_tokens + token) * a.head_dim / 8 + 8 * pair;
+            const __m512i both = _mm512_maskz_broadcastq_epi64(
+                0xff, _mm_loadl_epi64(reinterpret_cast<const __m128i *>(upper)));
+            // Lanes 0-7 take the first 32 bits and lanes 8-15 the second, each its own nibble.
+            const __m512i which = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+            const __m512i shift =
+                _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+            const __m512i nibbles = _mm512_srlv_epi32(_mm512_permutexvar_epi32(which, both), shift);
+            top = _mm512_slli_epi32(_mm512_and_si512(nibbles, _mm512_set1_epi32(15)), 2);
+        }
+    }
+
+    // Vectors 0, 1, 2, 3 in order.
+    __m512 next(int i, __m512 table) {
+        if constexpr (kBitsOf == 16) {
+            const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i *>(halves + 8 * i));
+            const __m128i high =
+                whole ? _mm_loadu_si128(reinterpret_cast<const __m128i *>(halves + 32 + 8 * i))
+                      : _mm_setzero_si128();
+            return _mm512_cvtph_ps(_mm256_set_m128i(high, low));
+        } else if constexpr (kBitsOf == 8) {
+            const __m512 level = byte_level(words);
+            words = _mm512_srli_epi32(words, 8);
+            return level;
+        } else {
+            const __m512i index = kBitsOf == 3 ? join3(words, top) : words;
+            words = _mm512_srli_epi32(words, kPlaneBits);
+            if constexpr (kBitsOf == 3) top = _mm512_srli_epi32(top, 1);
+            return _mm512_permutexvar_ps(index, table);
+        }
+    }
+};
+
+template <int kWidth, int kRows>
+void value_rows(const KvValueArgs &a, const float *p, float *acc) {
+    const __m512 table = [] {
+        if constexpr (kBits[kWidth] <= 4)
+            return level_table<kWidth>();
+        else
+            return _mm512_setzero_ps();
+    }();
+    for (int pair = 0; 64 * pair < a.head_dim; ++pair) {
+        const bool whole = 64 * pair + 64 <= a.head_dim;
+        __m512 sum[kRows][4];
+        for (int row = 0; row < kRows; ++row) {
+            const float *from = acc + row * a.acc_stride + 64 * pair;
+            for (int i = 0; i < 4; ++i) {
+                const __m256 low = _mm256_loadu_ps(from + 8 * i);
+                const __m256 high =
+                    whole ? _mm256_loadu_ps(from + 32 + 8 * i) : _mm256_setzero_ps();
+                sum[row][i] = _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+            }
+        }
+        for (int t = 0; t < a.tokens; ++t) {
+            ChunkPair<kWidth> chunks(a, a.first_token + t, pair, whole);
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; ++i) {
+                const __m512 level = chunks.next(i, table);
+#pragma GCC unroll 4
+                for (int row = 0; row < kRows; ++row) {
+                    sum[row][i] = _mm512_fmadd_ps(_mm512_set1_ps(p[row * a.p_stride + t]), level,
+                                                  sum[row][i]);
+                }
+            }
+        }
+        for (int row = 0; row < kRows; ++row) {
+            float *to = acc + row * a.acc_stride + 64 * pair;
+            for (int i = 0; i < 4; ++i) {
+                _mm256_storeu_ps(to + 8 * i, _mm512_castps512_ps256(sum[row][i]));
+                if (whole)
+                    _mm256_storeu_ps(to + 32 + 8 * i, _mm512_extractf32x8_ps(sum[row][i], 1));
+            }
+        }
+    }
+}
+
+// p times the scales, then rows by fours: 16 vectors of sums stay in registers.
+template <int kWidth>
+void value(const KvValueArgs &a) {
+    constexpr int kMaxTokens = 128;
+    alignas(64) float scaled[kKvRows][kMaxTokens];
+    KvValueArgs scaled_args = a;
+    if constexpr (kBits[kWidth] < 16) {
+        for (int t = 0; t < a.tokens; t += 16) {
+            const int left = a.tokens - t;
+            const __mmask16 mask = static_cast<__mmask16>(left < 16 ? (1 << left) - 1 : 0xffff);
+            const __m512 scale =
+                _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, a.scales + a.first_token + t));
+            for (int row = 0; row < a.rows; ++row) {
+                const __m512 p = _mm512_maskz_loadu_ps(mask, a.p + row * a.p_stride + t);
+                _mm512_store_ps(&scaled[row][t], _mm512_mul_ps(p, scale));
+            }
+        }
+        scaled_args.p = scaled[0];
+        scaled_args.p_stride = kMaxTokens;
+    }
+    constexpr void (*by_rows[4])(const KvValueArgs &, const float *, float *) = {
+        value_rows<kWidth, 1>, value_rows<kWidth, 2>, value_rows<kWidth, 3>, value_rows<kWidth, 4>};
+    for (int row = 0; row < a.rows; row += 4) {
+        const int rows = a.rows - row < 4 ? a.rows - row : 4;
+        by_rows[rows - 1](scaled_args, scaled_args.p + row * scaled_args.p_stride,
+                          a.acc + row * a.acc_stride);
+    }
+}
+
+// ---- Softmax and 16-bit tokens
+
+// e^x for x <= 0: 2^n * e^r with |r| <= ln(2)/2 and a Taylor series to r^6, relative error 3e-7.
+__m512 exponential(__m512 x) {
+    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 0);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
+    constexpr float kTaylor[] = {1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
+    __m512 e = _mm512_set1_ps(1.0f / 720);
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; ++i)
+        e = _mm512_fmadd_ps(e, r, _mm512_set1_ps(kTaylor[i]));
+    return _mm512_scalef_ps(e, n);
+}
+
+float exponentials(float *x, int count, float top) {
+    __m512 sum = _mm512_setzero_ps();
+    // Far below the smallest float, where 2^n is 0 and r still finite: masked scores are -infinity.
+    const __m512 least = _mm512_set1_ps(-1000.0f);
+    for (int i = 0; i < count; i += 16) {
+        const int left = count - i;
+        const __mmask16 mask = static_cast<__mmask16>(left < 16 ? (1 << left) - 1 : 0xffff);
+        const __m512 shifted =
+            _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, x + i), _mm512_set1_ps(top));
+        const __m512 e = exponential(_mm512_max_ps(shifted, least));
+        _mm512_mask_storeu_ps(x + i, mask, e);
+        sum = _mm512_mask_add_ps(sum, mask, sum, e);
+    }
+    return _mm512_reduce_add_ps(sum);
+}
+
+__m512 load_half(const uint16_t *x) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(x)));
+}
+
+void half_scores(const KvHalfArgs &a) {
+    __m512 sum[kKvRows];
+    for (int row = 0; row < a.rows; ++row)
+        sum[row] = _mm512_setzero_ps();
+    for (int i = 0; i < a.head_dim; i += 16) {
+        const __m512 x = load_half(a.x + i);
+        for (int row = 0; row < a.rows; ++row)
+            sum[row] = _mm512_fmadd_ps(_mm512_loadu_ps(a.q + row * a.q_stride + i), x, sum[row]);
+    }
+    for (int row = 0; row < a.rows; ++row)
+        a.scores[row * a.score_stride] = _mm512_reduce_add_ps(sum[row]);
+}
+
+void half_values(const KvHalfArgs &a) {
+    for (int i = 0; i < a.head_dim; i += 16) {
+        const __m512 x = load_half(a.x + i);
+        for (int row = 0; row < a.rows; ++row) {
+            float *acc = a.acc + row * a.acc_stride + i;
+            const __m512 p = _mm512_set1_ps(a.scores[row * a.score_stride]);
+            _mm512_storeu_ps(acc, _mm512_fmadd_ps(p, x, _mm512_loadu_ps(acc)));
+        }
+    }
+}
+
+}  // namespace
+
+const KvKernels kAvx512Kv{"cpu_avx512",
+                          {score<0>, score<1>, score<2>, score<3>, score<4>},
+                          {value<0>, value<1>, value<2>, value<3>, value<4>},
+                          mean,
+                          exponentials,
+                          half_scores,
+                          half_values};
+
+}  // namespace tarpon::cpu

@@ -1,0 +1,106 @@
+// KV attention for any x86-64, code by code: the plain statement of what the other kernels compute.
+#include <cmath>
+
+#include "cpu/kv_kernel.h"
+#include "kv_cache/scheme.h"
+
+namespace tarpon::cpu {
+namespace {
+
+using namespace kv_cache;
+
+constexpr int kBits[kKvWidths] = {2, 3, 4, 8, 16};
+
+float level(uint32_t code, int bits) {
+    return bits == 16 ? to_float(half_t{static_cast<uint16_t>(code)}) : grid_level(code, bits);
+}
+
+float scale_of(const uint16_t *scales, int token, int bits) {
+    return bits == 16 ? 1.0f : to_float(half_t{scales[token]});
+}
+
+template <int kWidth>
+void score(const KvScoreArgs &a) {
+    constexpr int bits = kBits[kWidth];
+    const Format format{a.head_dim, 1, a.page_tokens, bits, bits};
+    for (int t = 0; t < a.tiles * kKvTile; ++t) {
+        const int token = a.first_tile * kKvTile + t;
+        float levels[kMaxHeadDim];
+        for (int i = 0; i < a.head_dim; ++i)
+            levels[i] = level(k_code(a.codes, format, token, i), bits);
+        for (int row = 0; row < a.rows; ++row) {
+            float sum = 0;
+            for (int i = 0; i < a.head_dim; ++i)
+                sum += a.q[row * a.q_stride + i] * levels[i];
+            a.scores[row * a.score_stride + t] = sum * scale_of(a.scales, token, bits);
+        }
+    }
+}
+
+template <int kWidth>
+void value(const KvValueArgs &a) {
+    constexpr int bits = kBits[kWidth];
+    const Format format{a.head_dim, 1, a.page_tokens, bits, bits};
+    for (int t = 0; t < a.tokens; ++t) {
+        const int token = a.first_token + t;
+        const float scale = scale_of(a.scales, token, bits);
+        for (int i = 0; i < a.head_dim; ++i) {
+            const float v = scale * level(v_code(a.codes, format, token, i), bits);
+            for (int row = 0; row < a.rows; ++row)
+                a.acc[row * a.acc_stride + i] += a.p[row * a.p_stride + t] * v;
+        }
+    }
+}
+
+void mean(const KvMeanArgs &m) {
+    for (int row = 0; row < m.rows; ++row) {
+        const float *a = m.a + row * m.stride, *b = m.b + row * m.stride;
+        float *scores = m.scores + row * m.score_stride;
+        for (int t = 0; t < kKvTile; ++t)
+            scores[t] += m.constant[row * m.stride];
+        for (int pair = 0; pair < m.pairs; ++pair) {
+            const float c = m.start_cos[pair], s = m.start_sin[pair];
+            const float turned_a = a[pair] * c + b[pair] * s, turned_b = b[pair] * c - a[pair] * s;
+            for (int t = 0; t < kKvTile; ++t) {
+                scores[t] += turned_a * m.step_cos[pair * kKvTile + t] +
+                             turned_b * m.step_sin[pair * kKvTile + t];
+            }
+        }
+    }
+}
+
+float exponentials(float *x, int count, float top) {
+    float sum = 0;
+    for (int i = 0; i < count; ++i)
+        sum += x[i] = std::exp(x[i] - top);
+    return sum;
+}
+
+void half_scores(const KvHalfArgs &a) {
+    for (int row = 0; row < a.rows; ++row) {
+        float sum = 0;
+        for (int i = 0; i < a.head_dim; ++i)
+            sum += a.q[row * a.q_stride + i] * to_float(half_t{a.x[i]});
+        a.scores[row * a.score_stride] = sum;
+    }
+}
+
+void half_values(const KvHalfArgs &a) {
+    for (int i = 0; i < a.head_dim; ++i) {
+        const float x = to_float(half_t{a.x[i]});
+        for (int row = 0; row < a.rows; ++row)
+            a.acc[row * a.acc_stride + i] += a.scores[row * a.score_stride] * x;
+    }
+}
+
+}  // namespace
+
+const KvKernels kScalarKv{"cpu_scalar",
+                          {score<0>, score<1>, score<2>, score<3>, score<4>},
+                          {value<0>, value<1>, value<2>, value<3>, value<4>},
+                          mean,
+                          exponentials,
+                          half_scores,
+                          half_values};
+
+}  // namespace tarpon::cpu
