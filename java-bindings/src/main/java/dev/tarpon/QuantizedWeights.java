@@ -77,6 +77,14 @@ public final class QuantizedWeights {
         return result;
     }
 
+    /** As {@link #quantize(MemorySegment, DType, long, long, int)}, of F32 weights in an array. */
+    public static QuantizedWeights quantize(
+            float[] weight, long outFeatures, long inFeatures, int groupSize) {
+        Objects.requireNonNull(weight, "weight");
+        return quantize(
+                MemorySegment.ofArray(weight), DType.F32, outFeatures, inFeatures, groupSize);
+    }
+
     /**
      * Takes weights that are quantised already.
      *

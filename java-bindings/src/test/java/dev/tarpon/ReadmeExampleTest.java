@@ -19,7 +19,6 @@ import javax.tools.ToolProvider;
 class ReadmeExampleTest {
     private static final Pattern JAVA_BLOCK =
             Pattern.compile("^```java\\n(.*?)^```$", Pattern.DOTALL | Pattern.MULTILINE);
-    private static final Pattern CLASS = Pattern.compile("public class (\\w+)");
 
     @TempDir Path work;
 
@@ -28,9 +27,7 @@ class ReadmeExampleTest {
         String readme = Files.readString(TestPaths.root().resolve("README.md"));
         Matcher block = JAVA_BLOCK.matcher(readme);
         assertTrue(block.find(), "README.md has no ```java block");
-        Matcher name = CLASS.matcher(block.group(1));
-        assertTrue(name.find(), "the example has no public class");
-        Path source = work.resolve(name.group(1) + ".java");
+        Path source = work.resolve("Example.java"); // a compact source file: the name is the class
         Files.writeString(source, block.group(1));
         String classes = Tarpon.class.getProtectionDomain().getCodeSource().getLocation().getPath();
         int status =
@@ -49,7 +46,7 @@ class ReadmeExampleTest {
         assertEquals(0, status, "the example does not compile; see above");
         JavaProcess.Result result =
                 JavaProcess.run(
-                        name.group(1),
+                        "Example",
                         List.of(work),
                         Map.of("dev.tarpon.library.path", Tarpon.libraryPath()),
                         Map.of());
