@@ -203,10 +203,12 @@ final class DemoCommand implements Callable<Integer> {
                         "cosine with the original fp32 model",
                         format("%.4f", DemoResult.min(original)),
                         format("%.4f", DemoResult.mean(original)),
-                        result.groupSize() == 128
+                        result.isBounded()
                                 ? format(
                                         "the mean must reach %.2f", DemoResult.EXPECTED_MEAN_COSINE)
-                                : "no bound for this group size")
+                                : format(
+                                        "bounded at group 128 and %d pairs only",
+                                        DemoResult.BOUNDED_PAIRS))
                 .row(
                         "Spearman correlation of pair similarities",
                         "",

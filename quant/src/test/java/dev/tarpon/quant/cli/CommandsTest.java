@@ -4,7 +4,10 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import dev.tarpon.DeviceKind;
+import dev.tarpon.Tarpon;
 import dev.tarpon.quant.TestPaths;
 import dev.tarpon.quant.format.ElementType;
 import dev.tarpon.quant.format.HostTensor;
@@ -49,6 +52,18 @@ class CommandsTest {
         }
         assertEquals(2, svgs);
         assertFalse(html.contains("http"), "the page loads nothing");
+    }
+
+    @Test
+    void test_demo_runs_the_cuda_kernels_on_the_simulator() {
+        String reason = Tarpon.unavailableReason(DeviceKind.SIM).orElse("");
+        assumeTrue(reason.isEmpty(), () -> "device sim: " + reason);
+        Path report = folder.resolve("report.html");
+        CliRun run =
+                CliRun.of("demo", "--device", "sim", "--pairs", 1, "--report", report).succeeds();
+        assertTrue(run.out().contains("on sim:0"), run.out());
+        assertTrue(run.out().contains("4-bit f16 through the library"), run.out());
+        assertTrue(Files.exists(report));
     }
 
     @Test
