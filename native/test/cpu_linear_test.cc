@@ -176,37 +176,40 @@ std::unique_ptr<LinearPlan> make_plan(Device &device, const Layer &layer,
 class Run {
   public:
     Run(const LinearPlan &plan, const Layer &layer, int64_t m)
-        : layer_(layer), m_(m), bytes_(static_cast<size_t>(m * layer.n) * elem_bytes(layer.dtype)) {
+        : layer_(layer),
+          m_(m),
+          bytes_(static_cast<size_t>(m * layer.n) * elem_bytes(layer.dtype)),
+          margin_(64 + elem_bytes(layer.dtype)) {  // y is aligned to its elements and no more
         const size_t elem = elem_bytes(layer.dtype);
         const size_t x_bytes = static_cast<size_t>(m * layer.k) * elem;
         std::vector<unsigned char> x(x_bytes + 2 * elem, 0xff);
         if (x_bytes > 0) std::memcpy(x.data() + elem, layer.x.data(), x_bytes);
-        y_.assign(bytes_ + 2 * kMargin, kGuard);
+        y_.assign(bytes_ + 2 * margin_, kGuard);
         const size_t workspace_bytes = plan.workspace_bytes(m);
-        std::vector<unsigned char> workspace(workspace_bytes + 256 + kMargin, 0xff);
+        std::vector<unsigned char> workspace(workspace_bytes + 256 + margin_, 0xff);
         const size_t skew = reinterpret_cast<uintptr_t>(workspace.data()) % 256;
         unsigned char *aligned = workspace.data() + (256 - skew) % 256;
-        status_ = plan.run({x.data() + elem, y_.data() + kMargin, m,
+        status_ = plan.run({x.data() + elem, y_.data() + margin_, m,
                             workspace_bytes ? aligned : nullptr, workspace_bytes, nullptr});
-        for (size_t i = 0; i < kMargin; ++i) {
-            clean_ = clean_ && y_[i] == kGuard && y_[kMargin + bytes_ + i] == kGuard &&
+        for (size_t i = 0; i < margin_; ++i) {
+            clean_ = clean_ && y_[i] == kGuard && y_[margin_ + bytes_ + i] == kGuard &&
                      aligned[workspace_bytes + i] == 0xff;
         }
     }
 
     tarpon_status status() const { return status_; }
     bool nothing_outside() const { return clean_; }
-    const unsigned char *y() const { return y_.data() + kMargin; }
+    const unsigned char *y() const { return y_.data() + margin_; }
     double at(size_t i) const { return load(y(), static_cast<int64_t>(i), layer_.dtype); }
     size_t count() const { return static_cast<size_t>(m_ * layer_.n); }
     size_t bytes() const { return bytes_; }
 
   private:
-    static constexpr size_t kMargin = 64 + 2;  // y is aligned to its elements and no more
     static constexpr unsigned char kGuard = 0xa5;
     const Layer &layer_;
     int64_t m_;
     size_t bytes_;
+    size_t margin_;
     std::vector<unsigned char> y_;
     tarpon_status status_;
     bool clean_ = true;
