@@ -9,6 +9,7 @@
 #include "backend.h"
 #include "build_id.h"
 #include "cuda/cuda_check.h"
+#include "cuda/device_guard.h"
 #include "cuda/hadamard.h"
 #include "cuda/linear.h"
 #include "cuda/optim_plan.h"
@@ -19,27 +20,6 @@ namespace {
 // 10 * major + minor of the architectures that native code is built for; a newer minor of the same
 // major runs the code of an older one, except for the architecture-specific 90a.
 constexpr int kOldestArch = 80;
-
-// Makes a device current for one scope and puts back what the caller had.
-class DeviceGuard {
-  public:
-    explicit DeviceGuard(int ordinal) {
-        check_cuda(cudaGetDevice(&previous_), "cudaGetDevice");
-        if (previous_ != ordinal) {
-            check_cuda(cudaSetDevice(ordinal), "cudaSetDevice");
-            switched_ = true;
-        }
-    }
-    ~DeviceGuard() {
-        if (switched_) (void)cudaSetDevice(previous_);
-    }
-    DeviceGuard(const DeviceGuard &) = delete;
-    DeviceGuard &operator=(const DeviceGuard &) = delete;
-
-  private:
-    int previous_ = 0;
-    bool switched_ = false;
-};
 
 class GpuStream : public Stream {
   public:
@@ -66,9 +46,8 @@ cudaStream_t raw(const Stream *stream) {
 
 class GpuDevice : public Device {
   public:
-    explicit GpuDevice(int ordinal) : ordinal_(ordinal) {
-        check_cuda(cudaGetDeviceProperties(&properties_, ordinal), "cudaGetDeviceProperties");
-        prepare_hadamard();
+    GpuDevice(int ordinal, const cudaDeviceProp &properties)
+        : ordinal_(ordinal), properties_(properties) {
         maps_ = std::make_unique<DeviceMaps>(*this);
     }
 
@@ -179,15 +158,24 @@ class GpuBackend : public Backend {
 
     std::unique_ptr<Device> open(int ordinal, const tarpon_device_options &) override {
         DeviceGuard guard(ordinal);
-        auto device = std::make_unique<GpuDevice>(ordinal);
-        tarpon_device_info info{};
-        device->info(info);
-        if (info.compute_capability < kOldestArch) {
+        cudaDeviceProp properties;
+        check_cuda(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
+        if (10 * properties.major + properties.minor < kOldestArch) {
             fail(TARPON_ERROR_DEVICE_UNAVAILABLE,
                  "device %d (%s) has compute capability %d.%d; 8.0 is the oldest supported",
-                 ordinal, info.name, info.compute_capability / 10, info.compute_capability % 10);
+                 ordinal, properties.name, properties.major, properties.minor);
         }
-        return device;
+        // All kernels are built for the same architectures, so these stand for every one.
+        const cudaError_t prepared = prepare_hadamard();
+        if (prepared == cudaErrorNoKernelImageForDevice) {
+            (void)cudaGetLastError();
+            fail(TARPON_ERROR_DEVICE_UNAVAILABLE,
+                 "this build has no kernels for device %d (%s, compute capability %d.%d); rebuild "
+                 "with -DCMAKE_CUDA_ARCHITECTURES=native on a machine that has it",
+                 ordinal, properties.name, properties.major, properties.minor);
+        }
+        check_cuda(prepared, "cudaFuncSetAttribute of the Hadamard kernels");
+        return std::make_unique<GpuDevice>(ordinal, properties);
     }
 
   private:

@@ -16,8 +16,8 @@ cudaError_t launch_rows(const HadamardArgs &args) noexcept {
 
 }  // namespace
 
-void prepare_hadamard() {
-    check_cuda(hadamard::prepare_device(), "cudaFuncSetAttribute for the Hadamard kernels");
+cudaError_t prepare_hadamard() noexcept {
+    return hadamard::prepare_device();
 }
 
 tarpon_status run_hadamard(const HadamardArgs &args, size_t max_shared_bytes) noexcept {
