@@ -117,7 +117,7 @@ Run make_run(const Scenario &scenario) {
     std::mt19937 random(7);
     run.mean.resize(d.kv_heads * d.head_dim);
     for (float &m : run.mean)
-        m = random() % 16 == 0 ? static_cast<float>(random() % 13) - 6.0f : 0.1f;
+        m = random() % 16 == 0 ? static_cast<float>(random() % 13) - 6.0f : (random() % 2) * 0.1f;
     run.k_raw = random_values(tokens * run.mean.size(), d.dtype, 1, &run.mean, &run.k);
     run.v_raw = random_values(tokens * run.mean.size(), d.dtype, 2, nullptr, &run.v);
     run.q_raw = random_values(batch * scenario.queries * d.q_heads * d.head_dim, d.dtype, 3,
@@ -536,7 +536,7 @@ void test_kv_refuses_bad_input(const Target &target) {
     refuse_attend("table_stride 1", [](B &b) { b.table_stride = 1; });
     refuse_attend("workspace is", [](B &b) { --b.workspace_bytes; });
     refuse_attend("length 70", [](B &b) { b.max_length = 64; });
-    refuse_attend("page_table[0, 0]", [](B &b) { b.page_count = 1; });
+    refuse_attend("page_table[0, ", [](B &b) { b.page_count = 1; });
     expect(tarpon_kv_attend(plan.get(), nullptr, nullptr), TARPON_ERROR_INVALID_ARGUMENT,
            "args is NULL");
     expect(tarpon_kv_attend(nullptr, nullptr, nullptr), TARPON_ERROR_INVALID_ARGUMENT,

@@ -113,6 +113,14 @@ KvCpuPlan::KvCpuPlan(CpuDevice &device, KvProblem problem)
         }
     }
     rope_ = {low_.data(), high_.data(), rule.pairs, rule.layout};
+    mean_pairs_.resize(problem_.format.kv_heads);
+    for (int head = 0; head < problem_.format.kv_heads && !problem_.k_mean.empty(); ++head) {
+        const float *mean = &problem_.k_mean[int64_t{head} * problem_.format.head_dim];
+        for (int pair = 0; pair < rule.pairs; ++pair) {
+            if (mean[rope_first(rope_, pair)] != 0 || mean[rope_second(rope_, pair)] != 0)
+                mean_pairs_[head].push_back(pair);
+        }
+    }
 }
 
 void KvCpuPlan::rotate(float *x) const noexcept {

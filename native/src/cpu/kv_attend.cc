@@ -86,7 +86,7 @@ size_t KvCpuPlan::workspace_bytes(int64_t batch, int queries, int64_t max_length
 }
 
 void KvCpuPlan::prepare_queries(const AttendJob &job, int64_t row, int kv_head) const noexcept {
-    const int head_dim = problem_.format.head_dim, pairs = rope_.pairs;
+    const int head_dim = problem_.format.head_dim;
     const float scale = static_cast<float>(problem_.attention.scale);
     for (int r = 0; r < job.query_rows; ++r) {
         const int64_t position = job.position(row, r);
@@ -101,14 +101,16 @@ void KvCpuPlan::prepare_queries(const AttendJob &job, int64_t row, int kv_head) 
         if (!problem_.k_mean.empty()) {
             // q . R_j(mean) = sum over pairs of a cos(angle_j) + b sin(angle_j), and a constant.
             const float *mean = &problem_.k_mean[int64_t{kv_head} * head_dim];
-            float *a = q + head_dim, *b = a + pairs, &constant = q[2 * head_dim];
-            for (int pair = 0; pair < pairs; ++pair) {
-                const int first = rope_first(rope_, pair), second = rope_second(rope_, pair);
-                a[pair] = q[first] * mean[first] + q[second] * mean[second];
-                b[pair] = q[second] * mean[first] - q[first] * mean[second];
+            const auto &pairs = mean_pairs_[kv_head];
+            float *a = q + head_dim, *b = a + pairs.size(), &constant = q[2 * head_dim];
+            for (size_t i = 0; i < pairs.size(); ++i) {
+                const int first = rope_first(rope_, pairs[i]),
+                          second = rope_second(rope_, pairs[i]);
+                a[i] = q[first] * mean[first] + q[second] * mean[second];
+                b[i] = q[second] * mean[first] - q[first] * mean[second];
             }
             constant = 0;
-            for (int i = 2 * pairs; i < head_dim; ++i)
+            for (int i = 2 * rope_.pairs; i < head_dim; ++i)
                 constant += q[i] * mean[i];
         }
         rotate(q);
@@ -117,20 +119,22 @@ void KvCpuPlan::prepare_queries(const AttendJob &job, int64_t row, int kv_head) 
 
 // Adds the mean's share to scores of `count` tokens from `position` on. Scores have room for a
 // multiple of 16; positions go on by one.
-void KvCpuPlan::add_mean(const float *queries, int rows, int64_t position, int count, float *scores,
-                         int64_t stride) const noexcept {
-    if (problem_.k_mean.empty()) return;
-    const int head_dim = problem_.format.head_dim, pairs = rope_.pairs;
+void KvCpuPlan::add_mean(const float *queries, int rows, int kv_head, int64_t position, int count,
+                         float *scores, int64_t stride) const noexcept {
+    const std::vector<int32_t> &pairs = mean_pairs_[kv_head];
+    const int head_dim = problem_.format.head_dim, pair_count = static_cast<int>(pairs.size());
+    const bool constant = !problem_.k_mean.empty() && 2 * rope_.pairs < head_dim;
+    if (pair_count == 0 && !constant) return;
     for (int t = 0; t < count; t += kKvTile) {
         float cos[kMaxHeadDim / 2], sin[kMaxHeadDim / 2];
-        for (int pair = 0; pair < pairs; ++pair) {
-            const CosSin angle = rope_angle(rope_, static_cast<int>(position + t), pair);
-            cos[pair] = angle.cos;
-            sin[pair] = angle.sin;
+        for (int i = 0; i < pair_count; ++i) {
+            const CosSin angle = rope_angle(rope_, static_cast<int>(position + t), pairs[i]);
+            cos[i] = angle.cos;
+            sin[i] = angle.sin;
         }
-        kernels_.mean({queries + head_dim, queries + head_dim + pairs, queries + 2 * head_dim,
-                       query_stride(), rows, pairs, cos, sin, step_cos_.data(), step_sin_.data(),
-                       scores + t, stride});
+        kernels_.mean({queries + head_dim, queries + head_dim + pair_count, queries + 2 * head_dim,
+                       query_stride(), rows, pair_count, pairs.data(), cos, sin, step_cos_.data(),
+                       step_sin_.data(), scores + t, stride});
     }
 }
 
@@ -183,7 +187,7 @@ void KvCpuPlan::attend_codes(const AttendJob &job, int64_t row, int kv_head, int
         token = stop;
     }
     const int count = static_cast<int>(end - first);
-    add_mean(queries, rows, first, count, scores[0], stride);
+    add_mean(queries, rows, kv_head, first, count, scores[0], stride);
     for (int r = 0; r < rows; ++r) {
         const int64_t low = std::max(begin, job.low(row, first_query_row + r));
         const int64_t high = std::min(end, job.high(row, first_query_row + r));
@@ -234,7 +238,7 @@ void KvCpuPlan::attend_recent(const AttendJob &job, int64_t row, int kv_head, in
             kernels_.half_scores({entry(begin + t), head_dim, rows, queries, query_stride(),
                                   &scores[0][at + t], stride, nullptr, 0});
         }
-        add_mean(queries, rows, begin, count, &scores[0][at], stride);
+        add_mean(queries, rows, kv_head, begin, count, &scores[0][at], stride);
     };
     score_range(0, sinks, 0);
     score_range(window_begin, window, window_at);

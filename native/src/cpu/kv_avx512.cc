@@ -136,8 +136,9 @@ void mean_rows(const KvMeanArgs &m) {
             _mm512_store_ps(b[row], _mm512_fmsub_ps(y, c, _mm512_mul_ps(x, s)));
         }
         for (int i = 0; i < (left < 16 ? left : 16); ++i) {
-            rows.add(&a[0][i], kKvTile, _mm512_loadu_ps(m.step_cos + (first + i) * kKvTile));
-            rows.add(&b[0][i], kKvTile, _mm512_loadu_ps(m.step_sin + (first + i) * kKvTile));
+            const int step = m.pair_index[first + i] * kKvTile;
+            rows.add(&a[0][i], kKvTile, _mm512_loadu_ps(m.step_cos + step));
+            rows.add(&b[0][i], kKvTile, _mm512_loadu_ps(m.step_sin + step));
         }
     }
     for (int row = 0; row < kRows; ++row)

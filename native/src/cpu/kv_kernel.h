@@ -26,14 +26,15 @@ struct KvScoreArgs {
 };
 
 // scores[row][t] += constant[row] + sum over pairs of a[row] * cos + b[row] * sin of the angles of 16
-// consecutive positions: what the mean of the keys adds.
+// consecutive positions: what the mean of the keys adds. Pairs whose mean is zero are left out.
 struct KvMeanArgs {
     const float *a, *b;     // [rows][pairs]
     const float *constant;  // [rows], stride likewise
     int64_t stride;
     int rows, pairs;
+    const int32_t *pair_index;           // [pairs]: which pairs of RoPE they are
     const float *start_cos, *start_sin;  // [pairs]: angles of the first position
-    const float *step_cos, *step_sin;    // [pairs][16]: angles of 0..15 positions on
+    const float *step_cos, *step_sin;    // [pairs of RoPE][16]: angles of 0..15 positions on
     float *scores;
     int64_t score_stride;
 };

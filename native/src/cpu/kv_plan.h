@@ -36,8 +36,8 @@ class KvCpuPlan final : public KvPlan {
     void attend_recent(const AttendJob &job, int64_t row, int kv_head, int first_query_row,
                        int rows, int64_t sinks_end, int64_t window_begin, int64_t length,
                        float *const *partials) const noexcept;
-    void add_mean(const float *queries, int rows, int64_t position, int count, float *scores,
-                  int64_t stride) const noexcept;
+    void add_mean(const float *queries, int rows, int kv_head, int64_t position, int count,
+                  float *scores, int64_t stride) const noexcept;
     float finish_scores(float *scores, int64_t first, int count, int64_t low, int64_t high,
                         float *out_top) const noexcept;
     void merge_splits(const AttendJob &job, int64_t row, int kv_head) const noexcept;
@@ -57,6 +57,8 @@ class KvCpuPlan final : public KvPlan {
     std::vector<kv_cache::CosSin> low_, high_;
     kv_cache::RopeTables rope_;
     std::vector<float> step_cos_, step_sin_;  // [pairs][16]
+    // Pairs of each kv head whose mean is not zero: only those cost time in attention.
+    std::vector<std::vector<int32_t>> mean_pairs_;
 };
 
 inline float load_elem(const void *data, tarpon_dtype dtype, int64_t i) {

@@ -61,10 +61,9 @@ void mean(const KvMeanArgs &m) {
         for (int pair = 0; pair < m.pairs; ++pair) {
             const float c = m.start_cos[pair], s = m.start_sin[pair];
             const float turned_a = a[pair] * c + b[pair] * s, turned_b = b[pair] * c - a[pair] * s;
-            for (int t = 0; t < kKvTile; ++t) {
-                scores[t] += turned_a * m.step_cos[pair * kKvTile + t] +
-                             turned_b * m.step_sin[pair * kKvTile + t];
-            }
+            const int step = m.pair_index[pair] * kKvTile;
+            for (int t = 0; t < kKvTile; ++t)
+                scores[t] += turned_a * m.step_cos[step + t] + turned_b * m.step_sin[step + t];
         }
     }
 }
