@@ -3,7 +3,7 @@
 //
 // A percentage of the roof is the time that a plain loop takes to move the same bytes (parameters
 // and states read and written, gradients read) over the time of the step; the best samples of both,
-// because disturbances only ever add time. ns are per parameter.
+// because disturbances only ever add time. ns and cycles are per parameter of all threads together.
 #include <time.h>
 
 #include <algorithm>
@@ -78,6 +78,33 @@ void touch(uint64_t *update, const uint64_t *read, size_t words) {
         update[i] += read[i];
 }
 
+void increment(uint64_t *update, size_t words) {
+    for (size_t i = 0; i < words; ++i)
+        update[i] += 1;
+}
+
+uint64_t sum_up(const uint64_t *read, size_t words) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < words; ++i)
+        sum += read[i];
+    return sum;
+}
+
+// Length of a processor cycle: a chain of additions takes one each. No clock tells, because
+// frequency and a virtual machine's share of its processor change all the time.
+double cycle_seconds(bool cpu_clock) {
+    constexpr int kSteps = 1 << 20;
+    uint64_t x = 1;
+    const double start = now(cpu_clock);
+    for (int i = 0; i < kSteps; i += 8) {
+        asm volatile(
+            "add $1, %0\n add $1, %0\n add $1, %0\n add $1, %0\n"
+            "add $1, %0\n add $1, %0\n add $1, %0\n add $1, %0"
+            : "+r"(x));
+    }
+    return (now(cpu_clock) - start) / kSteps;
+}
+
 // Moves what a step moves: `updated` bytes are read and written, `read` bytes are read.
 class Roof {
   public:
@@ -105,13 +132,12 @@ class Roof {
         const auto begin = [&](size_t words) { return words * size_t(i) / size_t(threads_); };
         const auto end = [&](size_t words) { return words * size_t(i + 1) / size_t(threads_); };
         touch(a_.data() + begin(pairs_), b_.data() + begin(pairs_), end(pairs_) - begin(pairs_));
+        const size_t first = pairs_ + begin(rest_), count = end(rest_) - begin(rest_);
         uint64_t sum = 0;
-        for (size_t k = pairs_ + begin(rest_); k < pairs_ + end(rest_); ++k) {
-            if (rest_is_updated_) {
-                a_[k] += 1;
-            } else {
-                sum += b_[k];
-            }
+        if (rest_is_updated_) {
+            increment(a_.data() + first, count);
+        } else {
+            sum = sum_up(b_.data() + first, count);
         }
         if (i == 0) sum_ += sum;
     }
@@ -199,7 +225,7 @@ void run_case(tarpon_device *device, const Case &c, const Options &options, int 
 
     // Small problems are repeated within a sample, so that the clock resolves them.
     const int64_t repeats = std::max<int64_t>((4 << 20) / options.n, 1);
-    std::vector<double> step_times, roof_times;
+    std::vector<double> step_times, roof_times, cycles;
     for (int round = -1; round < options.rounds; ++round) {  // the first warms up
         double start = now(options.cpu_clock);
         for (int64_t i = 0; i < repeats; ++i)
@@ -210,6 +236,7 @@ void run_case(tarpon_device *device, const Case &c, const Options &options, int 
             roof.run();
         const double plain = (now(options.cpu_clock) - start) / double(repeats);
         if (round < 0) continue;
+        cycles.push_back(cycle_seconds(options.cpu_clock));
         step_times.push_back(step);
         roof_times.push_back(plain);
     }
@@ -218,9 +245,11 @@ void run_case(tarpon_device *device, const Case &c, const Options &options, int 
     for (const tarpon_optim_tensor &t : arrays.tensors)
         elems += t.n;
     const double bytes = double(2 * arrays.updated + arrays.read);
-    std::printf("%-22s %7.2f %9.3f %9.3f %8.1f %8.1f %6.0f%%\n", c.name, bytes / double(elems),
-                1e9 * step.best / double(elems), 1e9 * step.median / double(elems),
-                1e-9 * bytes / step.best, 1e-9 * bytes / plain.best, 100 * plain.best / step.best);
+    const double each = step.best / double(elems);
+    std::printf("%-22s %7.2f %9.3f %9.3f %8.2f %8.1f %8.1f %6.0f%%\n", c.name,
+                bytes / double(elems), 1e9 * each, 1e9 * step.median / double(elems),
+                each / summarise(cycles).best, 1e-9 * bytes / step.best, 1e-9 * bytes / plain.best,
+                100 * plain.best / step.best);
     std::fflush(stdout);
     if (roof.sum() == 1) std::printf("\n");  // so that the reads are not optimised away
     tarpon_optim_destroy(optim);
@@ -272,8 +301,8 @@ int main(int argc, char **argv) {
     std::printf("%s, %s, %d thread(s); %lld parameters in %lld tensor(s), %d rounds\n", info.name,
                 info.isa, info.processor_count, static_cast<long long>(options.n),
                 static_cast<long long>(options.tensors), options.rounds);
-    std::printf("%-22s %7s %9s %9s %8s %8s %7s\n", "", "bytes", "best ns", "median ns", "GB/s",
-                "roof", "% roof");
+    std::printf("%-22s %7s %9s %9s %8s %8s %8s %7s\n", "", "bytes", "best ns", "median ns",
+                "cycles", "GB/s", "roof", "% roof");
     for (const Case &c : kCases)
         run_case(device, c, options, info.processor_count);
     tarpon_device_close(device);
