@@ -1,7 +1,10 @@
 package dev.tarpon.quant.model;
 
+import java.util.stream.IntStream;
+
 /** The element-wise and row-wise functions of a transformer, in place over row-major floats. */
 final class Activations {
+    private static final int GELU_CHUNK = 4096;
     private static final double SQRT_HALF = Math.sqrt(0.5);
 
     /** Highest power first. */
@@ -48,11 +51,18 @@ final class Activations {
         }
     }
 
-    /** The exact GELU, x * (1 + erf(x / sqrt 2)) / 2. */
+    /** The exact GELU, x * (1 + erf(x / sqrt 2)) / 2; on all processors, for its exponentials. */
     static void gelu(float[] x) {
-        for (int i = 0; i < x.length; i++) {
-            x[i] = (float) (0.5 * x[i] * (1 + erf(x[i] * SQRT_HALF)));
-        }
+        IntStream.range(0, Math.ceilDiv(x.length, GELU_CHUNK))
+                .parallel()
+                .forEach(
+                        chunk -> {
+                            int from = chunk * GELU_CHUNK;
+                            int to = Math.min(x.length, from + GELU_CHUNK);
+                            for (int i = from; i < to; i++) {
+                                x[i] = (float) (0.5 * x[i] * (1 + erf(x[i] * SQRT_HALF)));
+                            }
+                        });
     }
 
     /**

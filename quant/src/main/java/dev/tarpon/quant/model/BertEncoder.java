@@ -4,6 +4,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.BiFunction;
+import java.util.stream.IntStream;
 
 /**
  * A BERT sentence encoder: token ids in, unit vectors out.
@@ -109,11 +110,14 @@ public final class BertEncoder implements AutoCloseable {
         float[] key = linear(layer + ".attention.self.key", x);
         float[] value = linear(layer + ".attention.self.value", x);
         float[] context = new float[x.length];
-        for (int s = 0; s + 1 < starts.length; s++) {
-            for (int head = 0; head < config.heads(); head++) {
-                attend(query, key, value, context, starts[s], starts[s + 1], head);
-            }
-        }
+        IntStream.range(0, starts.length - 1)
+                .parallel()
+                .forEach(
+                        s -> {
+                            for (int head = 0; head < config.heads(); head++) {
+                                attend(query, key, value, context, starts[s], starts[s + 1], head);
+                            }
+                        });
         Activations.add(x, linear(layer + ".attention.output.dense", context));
         layerNorm(x, layer + ".attention.output.LayerNorm");
     }
