@@ -172,6 +172,7 @@ const char *cudaGetErrorName(cudaError_t error) {
         TARPON_NAME(cudaErrorInsufficientDriver)
         TARPON_NAME(cudaErrorNoDevice)
         TARPON_NAME(cudaErrorInvalidDevice)
+        TARPON_NAME(cudaErrorNoKernelImageForDevice)
         TARPON_NAME(cudaErrorInvalidResourceHandle)
         TARPON_NAME(cudaErrorNotReady)
         TARPON_NAME(cudaErrorLaunchFailure)
@@ -200,6 +201,8 @@ const char *cudaGetErrorString(cudaError_t error) {
             return "no CUDA-capable device is detected";
         case cudaErrorInvalidDevice:
             return "invalid device ordinal";
+        case cudaErrorNoKernelImageForDevice:
+            return "no kernel image is available for execution on the device";
         case cudaErrorInvalidResourceHandle:
             return "invalid resource handle";
         case cudaErrorNotReady:
