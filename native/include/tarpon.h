@@ -218,6 +218,7 @@ TARPON_API tarpon_status tarpon_copy_to_host(tarpon_device *device, void *host_d
 /*
  * Plain order, the exchange format: codes uint8 [K, N], each 0..15, weight = (code - 8) * scale;
  * scales binary16 [G, N], where G = ceil(K / group_size), or 1 if group_size is -1 (per channel).
+ * group_size is 32, 64, 128 or -1.
  * K = in_features, N = out_features.
  *
  * MARLIN order, the format of IST-DASLab's packer: qweight int32 [Kp/16, 2*Np], scales binary16
@@ -295,7 +296,7 @@ typedef struct tarpon_linear_desc {
     tarpon_weight_type weight_type;
     int64_t in_features;           /* K >= 1 */
     int64_t out_features;          /* N >= 1 */
-    int32_t group_size;            /* input rows that share a scale: 128, or -1 for all of them */
+    int32_t group_size; /* input rows that share a scale: 128, or -1 for all; 32, 64 on GPUs */
     tarpon_dtype activation_dtype; /* of x and y: F16, BF16; F32 on the CPU too */
     /* NULL lets the library choose; a name as in tarpon_linear_info forces one, for tests. */
     const char *variant;
@@ -709,7 +710,8 @@ typedef struct tarpon_kv_attend_args {
 
 /*
  * k_mean: float [kv_heads, head_dim] in host memory, the mean of the keys before RoPE over tokens of
- * a calibration text; NULL: zeros. Cold; copies what it needs.
+ * a calibration text; NULL: zeros. Only channels far from zero matter, and pairs of zeros cost
+ * nothing in attention, so small means are best set to zero. Cold; copies what it needs.
  */
 TARPON_API tarpon_status tarpon_kv_create(tarpon_device *device, const tarpon_kv_desc *desc,
                                           const float *k_mean, tarpon_kv **out_kv);

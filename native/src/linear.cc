@@ -35,9 +35,9 @@ Shape checked_shape(int64_t n, int64_t k, int32_t group_size) {
              "out_features %lld times in_features %lld is over the limit of 2^40 weights", ll{n},
              ll{k});
     }
-    if (group_size != -1 && group_size != 128) {
+    if (group_size != -1 && group_size != 32 && group_size != 64 && group_size != 128) {
         fail(TARPON_ERROR_UNSUPPORTED,
-             "group_size is %d; supported are 128 and -1 (one group over all input rows)",
+             "group_size is %d; supported are 32, 64, 128 and -1 (one group over all input rows)",
              group_size);
     }
     if (group_size == -1) return {n, k, k, 1};

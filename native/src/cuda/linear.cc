@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 
 #include "cuda/cuda_check.h"
 #include "cuda/device_guard.h"
@@ -142,14 +143,19 @@ class Sm80Linear final : public LinearPlan {
     std::array<w4_gemm::Choice, kTabulatedRows / kRowStep> choices_;
 };
 
+// A warp's slab of rows lies in one group, and groups are counted by shifts.
+bool group_fits_slabs(const LinearProblem &problem) {
+    return problem.groups == 1 || (problem.group_size >= w4_gemm::kMinGroupSize &&
+                                   std::has_single_bit(static_cast<uint64_t>(problem.group_size)));
+}
+
 bool sm80_supports(const Device &device, const LinearProblem &problem) {
     tarpon_device_info info{};
     device.info(info);
     return info.compute_capability >= 80 && problem.weight_type == TARPON_WEIGHT_INT4_SYMMETRIC &&
            problem.arithmetic == TARPON_ARITHMETIC_EXACT &&
            (problem.activation_dtype == TARPON_F16 || problem.activation_dtype == TARPON_BF16) &&
-           (problem.groups == 1 || problem.group_size == 128) && problem.n <= kMaxFeatures &&
-           problem.k <= kMaxFeatures;
+           group_fits_slabs(problem) && problem.n <= kMaxFeatures && problem.k <= kMaxFeatures;
 }
 
 std::unique_ptr<LinearPlan> create_sm80(Device &device, const LinearProblem &problem,
@@ -162,7 +168,8 @@ std::unique_ptr<LinearPlan> create_sm80(Device &device, const LinearProblem &pro
 const std::vector<LinearVariant> &linear_variants() {
     static const std::vector<LinearVariant> variants = {
         {"sm80_mma",
-         "compute capability 8.0 or newer; fp16, bf16; group 128 or -1; up to 2^30 features",
+         "compute capability 8.0 or newer; int4; F16, BF16; group 32, 64, 128 or -1; up to "
+         "2^30 features",
          sm80_supports, create_sm80},
     };
     return variants;
