@@ -18,7 +18,8 @@ import java.util.Objects;
  *   <li>weight [k, n] = (codes[k, n] - 8) * scales[k / groupSize, n].
  * </ul>
  *
- * <p>The group size is 128, or -1 for one group over all input features (per-channel scales).
+ * <p>The group size is 128, or -1 for one group over all input features (per-channel scales);
+ * layers on GPUs also take 32 and 64.
  * Immutable and thread-safe; the memory is freed by the garbage collector. The factories copy what
  * they are given, from native memory or from the Java heap.
  */
@@ -50,7 +51,7 @@ public final class QuantizedWeights {
      *
      * @param weight [outFeatures, inFeatures], as torch.nn.Linear keeps it
      * @param dtype F32, F16 or BF16
-     * @param groupSize 128, or -1
+     * @param groupSize 32, 64, 128, or -1
      * @throws TarponException for a weight that is not finite or a scale beyond binary16, naming it
      */
     public static QuantizedWeights quantize(
@@ -90,7 +91,7 @@ public final class QuantizedWeights {
      *
      * @param codes uint8 [inFeatures, outFeatures]
      * @param scales binary16 [groups, outFeatures]
-     * @param groupSize 128, or -1
+     * @param groupSize 32, 64, 128, or -1
      * @throws IllegalArgumentException for a code over 15 or a scale that is not finite, naming it
      */
     public static QuantizedWeights of(
@@ -121,7 +122,7 @@ public final class QuantizedWeights {
     /**
      * Takes weights in MARLIN's order; see {@link MarlinWeights} for the shapes.
      *
-     * @param groupSize 128, or -1
+     * @param groupSize 32, 64, 128, or -1
      */
     public static QuantizedWeights fromMarlin(
             MemorySegment qweight,
@@ -193,7 +194,7 @@ public final class QuantizedWeights {
         return outFeatures;
     }
 
-    /** The input features that share a scale: 128, or -1 for all of them. */
+    /** The input features that share a scale: 32, 64, 128, or -1 for all of them. */
     public int groupSize() {
         return groupSize;
     }

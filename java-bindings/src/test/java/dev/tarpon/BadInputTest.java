@@ -183,7 +183,7 @@ class BadInputTest {
                 "192 bytes",
                 "has 384");
         assertStatus(
-                Status.UNSUPPORTED, () -> QuantizedWeights.of(codes, scales, 96, 200, 64), "64");
+                Status.UNSUPPORTED, () -> QuantizedWeights.of(codes, scales, 96, 200, 48), "48");
         assertStatus(
                 Status.INVALID_ARGUMENT,
                 () -> QuantizedWeights.of(codes, scales, 0, 200, 128),
