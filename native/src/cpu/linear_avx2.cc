@@ -1,8 +1,9 @@
 // The linear kernels of AVX2 with FMA and F16C: every dtype through binary32 FMAs.
 //
-// The tile works on one vector of 16 columns at a time: 16 registers hold 5 x 2 sums of 8 columns
-// beside two weights, an activation and constants. The panel is walked step by step, each step's
-// vectors one after another, so that the codes still stream through once.
+// A tile works on one vector of 16 columns at a time, step by step. Up to 5 rows multiply the codes
+// as they are unpacked. More are cut into blocks of up to 6, whose 6 x 2 sums of 8 columns fill 16
+// registers beside two weights and an activation: there the step's weights are unpacked once, into
+// 8 KiB of L1, and every block reads them.
 #include <immintrin.h>
 
 #include "cpu/linear_kernel.h"
@@ -11,7 +12,9 @@ namespace tarpon::cpu {
 namespace {
 
 constexpr int kHalf = 8;  // columns of a register
-constexpr int kTileRows = 5;
+constexpr int kBlockRows = 6;
+constexpr int kDirectRows = 5;
+constexpr int kTileRows = 12 * kBlockRows;
 
 struct F32 {
     static float load(const void *x, int64_t i) { return static_cast<const float *>(x)[i]; }
@@ -62,10 +65,50 @@ __m256 weights(__m256i lanes) {
                          _mm256_set1_ps(8388608.0f + 8.0f));
 }
 
-// The sums of one vector over one step: [units][4 pairs][kRows][2] activations.
-template <int kRows>
-void multiply_step(const uint8_t *codes, int unit_stride, int64_t units, const float *a,
-                   const uint16_t *scales, float (*total)[kMaxPanelVectors * kLanes]) {
+// The weights of 16 columns by 8 rows, unpacked as they are read.
+class PackedUnit {
+  public:
+    explicit PackedUnit(const uint8_t *codes)
+        : low_(reinterpret_cast<const __m256i *>(codes)), high_(low_ + 1) {}
+    __m256 low(int row) const { return load(low_, row); }
+    __m256 high(int row) const { return load(high_, row); }
+
+  private:
+    static __m256 load(const __m256i *lanes, int row) {
+        return weights(_mm256_srli_epi32(_mm256_load_si256(lanes), 16 * (row % 2) + 4 * (row / 2)));
+    }
+    const __m256i *low_, *high_;
+};
+
+// The same, unpacked before: [8 rows][16 columns].
+class UnpackedUnit {
+  public:
+    explicit UnpackedUnit(const uint8_t *values)
+        : values_(reinterpret_cast<const float *>(values)) {}
+    __m256 low(int row) const { return _mm256_load_ps(values_ + row * kLanes); }
+    __m256 high(int row) const { return _mm256_load_ps(values_ + row * kLanes + kHalf); }
+    static constexpr int kBytes = kUnitRows * kLanes * 4;
+
+  private:
+    const float *values_;
+};
+
+// One vector over one step, for one block of rows.
+struct StepArgs {
+    const uint8_t *unit;  // the first, and from one to the next
+    int unit_stride;
+    int64_t units;
+    const float *activations;  // [units][4 pairs][rows][2]
+    const uint16_t *scales;
+    float *totals;  // of the first row and column; rows are kTotalsStride apart
+};
+
+constexpr int kTotalsStride = kMaxPanelVectors * kLanes;
+
+template <class Unit, int kRows>
+void multiply_step(const StepArgs &args) {
+    const uint8_t *codes = args.unit;
+    const float *a = args.activations;
     // Two FMAs start a cycle and take four: eight independent sums.
     constexpr int kChains = kRows == 1 ? 4 : kRows == 2 ? 2 : 1;
     __m256 sum[kChains][kRows][2];
@@ -75,13 +118,11 @@ void multiply_step(const uint8_t *codes, int unit_stride, int64_t units, const f
         for (int r = 0; r < kRows; ++r)
             sum[c][r][0] = sum[c][r][1] = _mm256_setzero_ps();
     }
-    for (int64_t u = 0; u < units; ++u, codes += unit_stride) {
+    for (int64_t u = 0; u < args.units; ++u, codes += args.unit_stride) {
+        const Unit unit(codes);
 #pragma GCC unroll 8
         for (int i = 0; i < kUnitRows; ++i) {
-            const int shift = 16 * (i % 2) + 4 * (i / 2);
-            const auto *unit = reinterpret_cast<const __m256i *>(codes);
-            const __m256 low = weights(_mm256_srli_epi32(_mm256_load_si256(unit), shift));
-            const __m256 high = weights(_mm256_srli_epi32(_mm256_load_si256(unit + 1), shift));
+            const __m256 low = unit.low(i), high = unit.high(i);
             const float *pair = a + i / 2 * kRows * 2 + i % 2;
 #pragma GCC unroll 8
             for (int r = 0; r < kRows; ++r) {
@@ -94,14 +135,14 @@ void multiply_step(const uint8_t *codes, int unit_stride, int64_t units, const f
         a += 4 * kRows * 2;
     }
     for (int h = 0; h < 2; ++h) {
-        const __m256 scale =
-            _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(scales + h * kHalf)));
+        const __m256 scale = _mm256_cvtph_ps(
+            _mm_loadu_si128(reinterpret_cast<const __m128i *>(args.scales + h * kHalf)));
         for (int r = 0; r < kRows; ++r) {
             __m256 s = sum[0][r][h];
 #pragma GCC unroll 4
             for (int c = 1; c < kChains; ++c)
                 s = _mm256_add_ps(s, sum[c][r][h]);
-            float *out = total[r] + h * kHalf;
+            float *out = args.totals + r * kTotalsStride + h * kHalf;
             _mm256_store_ps(out, _mm256_fmadd_ps(s, scale, _mm256_load_ps(out)));
         }
     }
@@ -118,56 +159,112 @@ void store_columns(void *y, int64_t i, const float *total, int64_t count) {
                      static_cast<size_t>(count * T::kBytes));
 }
 
-template <class T, int kRows>
-void multiply_tile(const TileArgs &t) {
-    alignas(32) float total[kRows][kMaxPanelVectors * kLanes] = {};
-    const uint8_t *codes = t.codes;
-    const auto *a = reinterpret_cast<const float *>(t.activations);
-    const int unit_stride = t.vectors * kUnitBytes;
-    int64_t step = 0;
-    for (int64_t first = 0; first < t.units; first += kStepUnits, ++step) {
-        const int64_t units = t.units - first < kStepUnits ? t.units - first : kStepUnits;
-        const uint16_t *scales = t.scales + step / t.steps_per_group * t.vectors * kLanes;
-        for (int v = 0; v < t.vectors; ++v) {
-            // The totals of vector v begin at its first column.
-            auto *columns =
-                reinterpret_cast<float(*)[kMaxPanelVectors * kLanes]>(&total[0][v * kLanes]);
-            multiply_step<kRows>(codes + v * kUnitBytes, unit_stride, units, a, scales + v * kLanes,
-                                 columns);
-        }
-        codes += units * unit_stride;
-        a += units * kUnitRows * kRows;
+template <class Unit>
+void multiply_rows(int rows, const StepArgs &args) {
+    switch (rows) {
+        case 1:
+            return multiply_step<Unit, 1>(args);
+        case 2:
+            return multiply_step<Unit, 2>(args);
+        case 3:
+            return multiply_step<Unit, 3>(args);
+        case 4:
+            return multiply_step<Unit, 4>(args);
+        case 5:
+            return multiply_step<Unit, 5>(args);
+        default:
+            return multiply_step<Unit, kBlockRows>(args);
     }
-    for (int r = 0; r < kRows; ++r) {
-        for (int c = 0; c < t.columns; c += kHalf) {
-            store_columns<T>(t.y, r * t.y_stride_elems + c, total[r] + c, t.columns - c);
+}
+
+// The rows of a tile cut into blocks as even as possible; packed block after block.
+struct Blocks {
+    int count, base, extra;
+
+    explicit Blocks(int tile_rows) {
+        count = tile_rows <= kDirectRows ? 1 : (tile_rows + kBlockRows - 1) / kBlockRows;
+        base = tile_rows / count;
+        extra = tile_rows % count;
+    }
+    int first_row(int block) const { return block * base + (block < extra ? block : extra); }
+    int rows(int block) const { return base + (block < extra); }
+};
+
+void unpack(const StepArgs &args, float *values) {
+    const uint8_t *codes = args.unit;
+    for (int64_t u = 0; u < args.units; ++u, codes += args.unit_stride) {
+        const PackedUnit unit(codes);
+        for (int i = 0; i < kUnitRows; ++i, values += kLanes) {
+            _mm256_store_ps(values, unit.low(i));
+            _mm256_store_ps(values + kHalf, unit.high(i));
         }
+    }
+}
+
+// All blocks of a tile, with the step's weights unpacked once.
+void multiply_blocks(const TileArgs &t, const Blocks &blocks, int64_t first_unit, StepArgs args) {
+    alignas(64) float values[kStepRows * kLanes];
+    unpack(args, values);
+    args.unit = reinterpret_cast<const uint8_t *>(values);
+    args.unit_stride = UnpackedUnit::kBytes;
+    float *totals = args.totals;
+    const auto *packed = reinterpret_cast<const float *>(t.activations);
+    for (int b = 0; b < blocks.count; ++b) {
+        const int64_t row = blocks.first_row(b);
+        args.activations = packed + (row * t.units + first_unit * blocks.rows(b)) * kUnitRows;
+        args.totals = totals + row * kTotalsStride;
+        multiply_rows<UnpackedUnit>(blocks.rows(b), args);
     }
 }
 
 template <class T>
 void run_tile(const TileArgs &t) {
-    switch (t.rows) {
-        case 1:
-            return multiply_tile<T, 1>(t);
-        case 2:
-            return multiply_tile<T, 2>(t);
-        case 3:
-            return multiply_tile<T, 3>(t);
-        case 4:
-            return multiply_tile<T, 4>(t);
-        default:
-            return multiply_tile<T, kTileRows>(t);
+    alignas(32) float totals[kTileRows * kTotalsStride];
+    for (int i = 0; i < t.rows * kTotalsStride; ++i)
+        totals[i] = 0.0f;
+    const Blocks blocks(t.rows);
+    StepArgs args{};
+    args.unit_stride = t.vectors * kUnitBytes;
+    int64_t step = 0;
+    for (int64_t first = 0; first < t.units; first += kStepUnits, ++step) {
+        args.units = t.units - first < kStepUnits ? t.units - first : kStepUnits;
+        args.activations =
+            reinterpret_cast<const float *>(t.activations) + first * kUnitRows * t.rows;
+        const uint16_t *scales = t.scales + step / t.steps_per_group * t.vectors * kLanes;
+        for (int v = 0; v < t.vectors; ++v) {
+            args.unit = t.codes + first * args.unit_stride + v * kUnitBytes;
+            args.scales = scales + v * kLanes;
+            args.totals = totals + v * kLanes;
+            if (t.rows <= kDirectRows) {
+                multiply_rows<PackedUnit>(t.rows, args);
+            } else {
+                multiply_blocks(t, blocks, first, args);
+            }
+        }
+    }
+    for (int r = 0; r < t.rows; ++r) {
+        for (int c = 0; c < t.columns; c += kHalf) {
+            store_columns<T>(t.y, r * t.y_stride_elems + c, totals + r * kTotalsStride + c,
+                             t.columns - c);
+        }
     }
 }
 
 template <class T>
 void pack_tile(const void *x, int64_t k, int64_t units, int rows, uint32_t *packed) {
     auto *out = reinterpret_cast<float *>(packed);
-    for (int r = 0; r < rows; ++r) {
-        for (int64_t i = 0; i < units * kUnitRows; ++i) {
-            out[(i / 2 * rows + r) * 2 + i % 2] = i < k ? T::load(x, r * k + i) : 0.0f;
+    const Blocks blocks(rows);
+    for (int b = 0; b < blocks.count; ++b) {
+        const int64_t first_row = blocks.first_row(b);
+        const int block_rows = blocks.rows(b);
+        for (int r = 0; r < block_rows; ++r) {
+            const int64_t start = (first_row + r) * k;
+            for (int64_t i = 0; i < units * kUnitRows; ++i) {
+                const float value = i < k ? T::load(x, start + i) : 0.0f;
+                out[(i / 2 * block_rows + r) * 2 + i % 2] = value;
+            }
         }
+        out += units * kUnitRows * block_rows;
     }
 }
 
