@@ -41,7 +41,7 @@ bool serves_blockwise(tarpon_device *device, std::string *reason) {
 std::vector<Target> make_targets() {
     std::vector<Target> targets;
     for (const DeviceKind &kind : kDeviceKinds) {
-        for (const char *isa : {"", "scalar"}) {
+        for (const char *isa : {"", "avx2", "scalar"}) {
             const bool cpu = kind.kind == TARPON_DEVICE_CPU;
             if (cpu && *isa) setenv("TARPON_CPU_ISA", isa, 1);
             Target target;
@@ -271,10 +271,11 @@ TARPON_TEST(test_blockwise_kernels_agree_at_every_midpoint) {
             x[i] = 1;
         x.resize(x.size() / 64 * 64);
         const auto blocks = static_cast<int64_t>(x.size() / 64);
-        Quantized results[2];
-        for (int wide = 0; wide < 2; ++wide) {
-            const cpu::OptimKernel &kernel =
-                wide ? cpu::avx512_optim_kernel() : cpu::scalar_optim_kernel();
+        Quantized results[3];
+        const cpu::OptimKernel *const kernels[] = {
+            &cpu::scalar_optim_kernel(), &cpu::avx2_optim_kernel(), &cpu::avx512_optim_kernel()};
+        for (int wide = 0; wide < 3; ++wide) {
+            const cpu::OptimKernel &kernel = *kernels[wide];
             Quantized &r = results[wide];
             r.codes.resize(x.size());
             r.absmax.resize(size_t(blocks));
@@ -286,10 +287,14 @@ TARPON_TEST(test_blockwise_kernels_agree_at_every_midpoint) {
             kernel.dequantize(job, 0, blocks);
         }
         for (size_t i = 0; i < x.size() / (four_bit(kind) ? 2 : 1); ++i) {
-            CHECK(results[0].codes[i] == results[1].codes[i], "map %d: %.9g is %d and %d", kind,
-                  x[i], results[0].codes[i], results[1].codes[i]);
+            for (int wide = 1; wide < 3; ++wide) {
+                CHECK(results[0].codes[i] == results[wide].codes[i],
+                      "map %d, kernel %d: %.9g is %d and %d", kind, wide, x[i], results[0].codes[i],
+                      results[wide].codes[i]);
+            }
         }
         CHECK(results[0].values == results[1].values, "map %d", kind);
+        CHECK(results[0].values == results[2].values, "map %d", kind);
     }
 }
 

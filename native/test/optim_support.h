@@ -189,7 +189,7 @@ inline std::vector<OptimTarget> optim_targets() {
     std::vector<OptimTarget> targets;
     for (const DeviceKind &kind : kDeviceKinds) {
         const bool cpu = kind.kind == TARPON_DEVICE_CPU;
-        for (const char *variant : {"cpu_avx512", "cpu_scalar"}) {
+        for (const char *variant : {"cpu_avx512", "cpu_avx2", "cpu_scalar"}) {
             OptimTarget target;
             std::string reason;
             target.device = open_device(kind.kind, &reason);

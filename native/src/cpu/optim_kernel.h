@@ -1,5 +1,6 @@
 // The interface between the optimizers' plan (optim_plan.cc) and their kernels, which are compiled once
-// per instruction set (optim_scalar.cc, optim_avx512.cc) from one body (optim_block.inl.h). All
+// per instruction set (optim_scalar.cc,
+// optim_avx2.cc, optim_avx512.cc) from one body (optim_block.inl.h). All
 // instruction sets compute the same bits.
 #pragma once
 
@@ -44,6 +45,7 @@ struct OptimKernel {
 };
 
 const OptimKernel &scalar_optim_kernel();
+const OptimKernel &avx2_optim_kernel();    // needs Isa::kAvx2
 const OptimKernel &avx512_optim_kernel();  // needs avx512_optim_supported()
 
 // AVX-512 F/BW/DQ/VL and VBMI: Ice Lake, Zen 4 and newer.

@@ -268,9 +268,37 @@ tarpon_status CpuOptim::refresh_hessian(const StepScalars &s, const Stream *) no
     return TARPON_OK;
 }
 
+enum class Width { kScalar, kAvx2, kAvx512 };
+
+bool serves(Isa isa, Width width) {
+    switch (width) {
+        case Width::kScalar:
+            return true;
+        case Width::kAvx2:
+            return isa >= Isa::kAvx2;
+        case Width::kAvx512:
+            break;
+    }
+    return isa >= Isa::kAvx512 && avx512_optim_supported();
+}
+
+const OptimKernel &kernel_of(Width width) {
+    switch (width) {
+        case Width::kScalar:
+            return scalar_optim_kernel();
+        case Width::kAvx2:
+            return avx2_optim_kernel();
+        case Width::kAvx512:
+            break;
+    }
+    return avx512_optim_kernel();
+}
+
 const OptimKernel &best_kernel(Isa isa) {
-    return isa >= Isa::kAvx512 && avx512_optim_supported() ? avx512_optim_kernel()
-                                                           : scalar_optim_kernel();
+    for (Width width : {Width::kAvx512, Width::kAvx2}) {
+        if (serves(isa, width)) return kernel_of(width);
+    }
+    return scalar_optim_kernel();
 }
 
 BlockwiseJob job_of(const BlockwiseArgs &args) {
@@ -289,17 +317,15 @@ void run_blockwise(BlockwiseKernel kernel, ThreadPool &pool, const BlockwiseArgs
     });
 }
 
-template <bool kWide>
+template <Width kWidth>
 OptimVariant variant(const char *name, const char *needs) {
     return {name, needs,
             [](const Device &device, const OptimProblem &) {
-                return !kWide || (static_cast<const CpuDevice &>(device).isa() >= Isa::kAvx512 &&
-                                  avx512_optim_supported());
+                return serves(static_cast<const CpuDevice &>(device).isa(), kWidth);
             },
             [](Device &device, const OptimProblem &problem) -> std::unique_ptr<OptimPlan> {
-                return std::make_unique<CpuOptim>(
-                    static_cast<CpuDevice &>(device).pool(),
-                    kWide ? avx512_optim_kernel() : scalar_optim_kernel(), problem);
+                return std::make_unique<CpuOptim>(static_cast<CpuDevice &>(device).pool(),
+                                                  kernel_of(kWidth), problem);
             }};
 }
 
@@ -311,8 +337,10 @@ bool avx512_optim_supported() {
 
 const std::vector<OptimVariant> &optim_variants() {
     static const std::vector<OptimVariant> variants = {
-        variant<true>("cpu_avx512", "AVX-512 F/BW/DQ/VL and VBMI; all rules, formats and dtypes"),
-        variant<false>("cpu_scalar", "any x86-64; all rules, formats and dtypes"),
+        variant<Width::kAvx512>("cpu_avx512",
+                                "AVX-512 F/BW/DQ/VL and VBMI; all rules, formats and dtypes"),
+        variant<Width::kAvx2>("cpu_avx2", "AVX2, FMA, F16C; all rules, formats and dtypes"),
+        variant<Width::kScalar>("cpu_scalar", "any x86-64; all rules, formats and dtypes"),
     };
     return variants;
 }

@@ -11,7 +11,7 @@
 
 namespace tarpon::cpu {
 
-// Best first: cpu_avx512, cpu_scalar.
+// Best first: cpu_avx512, cpu_avx2, cpu_scalar.
 const std::vector<OptimVariant> &optim_variants();
 
 void run_quantize(Isa isa, ThreadPool &pool, const BlockwiseArgs &args) noexcept;
