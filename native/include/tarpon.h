@@ -609,11 +609,11 @@ TARPON_API void tarpon_optim_destroy(tarpon_optim *optim);
  * Keys and values of attention, rotated by a Hadamard matrix and stored in 2, 3, 4, 8 or 16 bits in
  * pages that the engine owns. A plan (tarpon_kv) holds the shape, the tables of RoPE and the
  * calibrated mean of the keys; it has no tokens in it, and one plan serves every layer of its shape
- * and mean. Memory, page tables and sequence lengths belong to the engine and are given to each call.
+ * and mean. Memory, page tables and sequence lengths are the engine's and given to each call.
  *
- * Pages: page_count pages of tarpon_kv_info.page_bytes each, contiguous, for one layer; the format is
- * documented byte by byte in kernels-cu/kv_cache/README.md and versioned. Token j of a sequence lies
- * in page page_table[row, j / page_tokens] at place j % page_tokens.
+ * Pages: page_count pages of tarpon_kv_info.page_bytes each, contiguous, for one layer; the format
+ * is documented byte by byte in kernels-cu/kv_cache/README.md and versioned. Token j of a sequence
+ * lies in page page_table[row, j / page_tokens] at place j % page_tokens.
  *
  * Recent store: the first sink_tokens and the last window_tokens tokens of each sequence are also
  * kept in 16 bits, in a block of tarpon_kv_info.recent_bytes a sequence, and attended from there. A
@@ -631,7 +631,7 @@ typedef struct tarpon_kv tarpon_kv;
 
 typedef int32_t tarpon_kv_mode;
 enum {
-    /* Rotation after RoPE, calibrated mean taken off, symmetric grid, one scale a token and head. */
+    /* Rotation after RoPE, calibrated mean taken off, symmetric grid, a scale a token and head. */
     TARPON_KV_MODE_TARPON = 0
 };
 
@@ -678,7 +678,7 @@ typedef struct tarpon_kv_append_args {
     const void *k;        /* [tokens, kv_heads, head_dim] before RoPE, dtype, finite */
     const void *v;        /* likewise */
     int64_t tokens;
-    /* Where each token goes: page * page_tokens + place in the page; negative: nowhere. int64 [tokens] */
+    /* [tokens], where each goes: page * page_tokens + place in the page; negative: nowhere. */
     const int64_t *slots;
     const int32_t *positions; /* [tokens], 0..max_tokens-1: its index in its sequence */
     const int32_t *rows;      /* [tokens]: which row of the batch its sequence is */
@@ -696,7 +696,7 @@ typedef struct tarpon_kv_attend_args {
     const void *q;        /* [batch, queries, q_heads, head_dim] before RoPE, dtype */
     void *o;              /* likewise; not q */
     int64_t batch;
-    const int32_t *page_table; /* [batch, table_stride]; entries behind a sequence's end are not read */
+    const int32_t *page_table; /* [batch, table_stride]; not read behind a sequence's end */
     int64_t table_stride;
     const int32_t *lengths; /* [batch]: tokens of each sequence, the queries' own included */
     int64_t max_length;     /* at least every length */
@@ -709,8 +709,8 @@ typedef struct tarpon_kv_attend_args {
 } tarpon_kv_attend_args;
 
 /*
- * k_mean: float [kv_heads, head_dim] in host memory, the mean of the keys before RoPE over tokens of
- * a calibration text; NULL: zeros. Only channels far from zero matter, and pairs of zeros cost
+ * k_mean: float [kv_heads, head_dim] in host memory, the mean of the keys before RoPE over tokens
+ * of a calibration text; NULL: zeros. Only channels far from zero matter, and pairs of zeros cost
  * nothing in attention, so small means are best set to zero. Cold; copies what it needs.
  */
 TARPON_API tarpon_status tarpon_kv_create(tarpon_device *device, const tarpon_kv_desc *desc,
@@ -724,7 +724,7 @@ TARPON_API tarpon_status tarpon_kv_workspace_bytes(const tarpon_kv *kv, int64_t 
                                                    size_t *out_bytes);
 
 /*
- * Transforms, codes and stores tokens, of a prompt or of a step: RoPE, mean, rotation, scale, codes.
+ * Transforms, codes and stores tokens, of a prompt or of a step.
  * Codes are the same on every device, bit for bit. On the CPU a slot, position, row or block out of
  * range is an error that names it, and nothing is written.
  */
@@ -732,10 +732,11 @@ TARPON_API tarpon_status tarpon_kv_append(const tarpon_kv *kv, const tarpon_kv_a
                                           tarpon_stream *stream);
 
 /*
- * o = softmax(q . K) V for the last `queries` tokens of each sequence, causal: query i of a row stands
- * at position lengths[row] - queries + i and sees no later key. A row of length 0, and a query before
- * the start of its sequence, gets zeros. Reads the codes where they lie; deterministic run to run and
- * for any number of threads. On the CPU a length or page out of range is an error that names it.
+ * o = softmax(q . K) V for the last `queries` tokens of each sequence, causal: query i of a row
+ * stands at position lengths[row] - queries + i and sees no later key. A row of length 0, and a
+ * query before the start of its sequence, gets zeros. Reads the codes where they lie; the same run
+ * to run and for any number of threads. On the CPU a length or page out of range is an error that
+ * names it.
  */
 TARPON_API tarpon_status tarpon_kv_attend(const tarpon_kv *kv, const tarpon_kv_attend_args *args,
                                           tarpon_stream *stream);
