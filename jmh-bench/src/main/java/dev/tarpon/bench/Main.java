@@ -133,6 +133,10 @@ public final class Main implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException {
+        if (Math.min(Math.min(rounds, iterations), milliseconds) < 1 || warmups < 0) {
+            throw new IllegalArgumentException(
+                    "--rounds, --iterations and --time must be at least 1, --warmups at least 0");
+        }
         List<BenchmarkCase> cases = new ArrayList<>();
         List<Skipped> skipped = new ArrayList<>();
         for (String benchmark : benchmarks) {

@@ -32,6 +32,18 @@ public record LinearCase(
      */
     private static final int GPU_RUNS_PER_SYNCHRONIZATION = 64;
 
+    public LinearCase {
+        if (!device.matches("cpu|cuda(:\\d{1,4})?")) {
+            throw new IllegalArgumentException(
+                    "device \"" + device + "\" cannot be timed: use cpu or cuda:N");
+        }
+        if (rows < 1 || threads < 0 || coldBytes < 0) {
+            throw new IllegalArgumentException(
+                    "rows must be at least 1, threads and cold bytes at least 0, not %d, %d and %d"
+                            .formatted(rows, threads, coldBytes));
+        }
+    }
+
     /** Reads "INxOUT", such as "4096x14336", into the two sizes. */
     public static long[] parseShape(String shape) {
         String[] sizes = shape.split("x", -1);
@@ -48,13 +60,7 @@ public record LinearCase(
 
     /** The kind that {@link #device} names. */
     public DeviceKind kind() {
-        return switch (device.split(":", 2)[0]) {
-            case "cpu" -> DeviceKind.CPU;
-            case "cuda" -> DeviceKind.CUDA;
-            default ->
-                    throw new IllegalArgumentException(
-                            "device \"" + device + "\" cannot be timed: use cpu or cuda:N");
-        };
+        return device.equals("cpu") ? DeviceKind.CPU : DeviceKind.CUDA;
     }
 
     /** The N of "cuda:N"; 0 where none is given. */
