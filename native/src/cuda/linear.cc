@@ -75,16 +75,14 @@ class Sm80Linear final : public LinearPlan {
         device.info(info);
         ordinal_ = info.ordinal;
         props_ = {info.processor_count, info.compute_capability};
-        for (int64_t i = 0; i < kTabulatedRows / kRowStep; ++i) {
-            choices_[static_cast<size_t>(i)] = w4_gemm::select(gemm((i + 1) * kRowStep), props_);
+        for (size_t i = 0; i < table_.size(); ++i) {
+            table_[i] = decide(static_cast<int64_t>(i + 1) * kRowStep);
         }
         DeviceGuard guard(ordinal_);
         check_cuda(w4_gemm::prepare(activation_, problem.groups > 1), "cudaFuncSetAttribute");
     }
 
-    size_t workspace_bytes(int64_t m) const override {
-        return static_cast<size_t>(w4_gemm::workspace_bytes(gemm(m), props_));
-    }
+    size_t workspace_bytes(int64_t m) const override { return m <= 0 ? 0 : decision(m).workspace; }
 
     tarpon_status run(const LinearArgs &args) const noexcept override {
         const size_t needed = workspace_bytes(args.m);
@@ -106,11 +104,21 @@ class Sm80Linear final : public LinearPlan {
   private:
     w4_gemm::Problem gemm(int64_t m) const { return {m, problem_.n, problem_.k, problem_.groups}; }
 
-    // A choice takes a few microseconds: nothing beside a product of many rows, too much beside one
+    // What a run of m rows takes: a launch, or the first of several that share a workspace.
+    struct Decision {
+        w4_gemm::Choice choice;
+        size_t workspace;
+    };
+
+    Decision decide(int64_t m) const {
+        const w4_gemm::Problem launch = gemm(std::min(m, max_rows_));
+        return {w4_gemm::select(launch, props_),
+                static_cast<size_t>(w4_gemm::workspace_bytes(launch, props_))};
+    }
+    // Deciding takes a few microseconds: nothing beside a product of many rows, too much beside one
     // of few.
-    w4_gemm::Choice choose(int64_t m) const {
-        return m <= kTabulatedRows ? choices_[static_cast<size_t>((m - 1) / kRowStep)]
-                                   : w4_gemm::select(gemm(m), props_);
+    Decision decision(int64_t m) const {
+        return m <= kTabulatedRows ? table_[static_cast<size_t>((m - 1) / kRowStep)] : decide(m);
     }
 
     // One launch, or several of max_rows_ rows that take the workspace in turns.
@@ -128,7 +136,7 @@ class Sm80Linear final : public LinearPlan {
                                              y + kElemBytes * row * problem_.n, rows,
                                              args.workspace};
             const cudaError_t status =
-                w4_gemm::run(weights, activation_, choose(rows), operands, stream);
+                w4_gemm::run(weights, activation_, decision(rows).choice, operands, stream);
             if (status != cudaSuccess) return cuda_status(status, "launch of sm80_w4_gemm_kernel");
         }
         return TARPON_OK;
@@ -140,7 +148,7 @@ class Sm80Linear final : public LinearPlan {
     int64_t max_rows_;
     int ordinal_ = 0;
     w4_gemm::DeviceProps props_{};
-    std::array<w4_gemm::Choice, kTabulatedRows / kRowStep> choices_;
+    std::array<Decision, kTabulatedRows / kRowStep> table_;
 };
 
 // A warp's slab of rows lies in one group, and groups are counted by shifts.
