@@ -9,7 +9,7 @@
  *     struct <name> <size> <alignment>
  *     field <struct> <name> <offset> <size> <type>
  *     function <name> <result> <parameter>...
- * Types: void, i32, u32, i64, u64, char[], pointer.
+ * Types: void, i32, u32, i64, u64, f64, char[], pointer[], pointer.
  */
 #include <stdio.h>
 #include <tarpon.h>
@@ -29,7 +29,10 @@
         uint32_t: "u32",            \
         int64_t: "i64",             \
         uint64_t: "u64",            \
+        double: "f64",              \
         char *: "char[]",           \
+        void **: "pointer[]",       \
+        float **: "pointer[]",      \
         default: "pointer")
 _Static_assert(_Generic((size_t)0, uint64_t : 1, default : 0), "size_t is printed as u64");
 
@@ -47,9 +50,12 @@ _Static_assert(_Generic((size_t)0, uint64_t : 1, default : 0), "size_t is printe
 #define PRINT_5(a, ...) PRINT_1(a), PRINT_4(__VA_ARGS__)
 #define PRINT_6(a, ...) PRINT_1(a), PRINT_5(__VA_ARGS__)
 #define PRINT_7(a, ...) PRINT_1(a), PRINT_6(__VA_ARGS__)
-#define PICK_8TH(a, b, c, d, e, f, g, h, ...) h
-#define PRINT_ALL(...)                                                                         \
-    PICK_8TH(__VA_ARGS__, PRINT_7, PRINT_6, PRINT_5, PRINT_4, PRINT_3, PRINT_2, PRINT_1, none) \
+#define PRINT_8(a, ...) PRINT_1(a), PRINT_7(__VA_ARGS__)
+#define PRINT_9(a, ...) PRINT_1(a), PRINT_8(__VA_ARGS__)
+#define PICK_10TH(a, b, c, d, e, f, g, h, i, j, ...) j
+#define PRINT_ALL(...)                                                                             \
+    PICK_10TH(__VA_ARGS__, PRINT_9, PRINT_8, PRINT_7, PRINT_6, PRINT_5, PRINT_4, PRINT_3, PRINT_2, \
+              PRINT_1, none)                                                                       \
     (__VA_ARGS__)
 
 /* The address goes through a volatile, or the compiler would drop it and the linker not look. */
@@ -93,6 +99,38 @@ static void print_constants(void) {
     CONSTANT(TARPON_LAYOUT_MARLIN);
     CONSTANT(TARPON_ARITHMETIC_EXACT);
     CONSTANT(TARPON_ARITHMETIC_INT8_ACTIVATIONS);
+
+    CONSTANT(TARPON_MAP_DYNAMIC_SIGNED);
+    CONSTANT(TARPON_MAP_DYNAMIC_UNSIGNED);
+    CONSTANT(TARPON_MAP_LINEAR_INT8);
+    CONSTANT(TARPON_MAP_FP8_E4M3);
+    CONSTANT(TARPON_MAP_DYNAMIC4);
+    CONSTANT(TARPON_MAP_NF4);
+
+    CONSTANT(TARPON_OPTIM_ADAM);
+    CONSTANT(TARPON_OPTIM_ADAMW);
+    CONSTANT(TARPON_OPTIM_SGD);
+    CONSTANT(TARPON_OPTIM_RMSPROP);
+    CONSTANT(TARPON_OPTIM_ADAGRAD);
+    CONSTANT(TARPON_OPTIM_LION);
+    CONSTANT(TARPON_OPTIM_ADEMAMIX);
+    CONSTANT(TARPON_OPTIM_LAMB);
+    CONSTANT(TARPON_OPTIM_LARS);
+    CONSTANT(TARPON_OPTIM_ADABELIEF);
+    CONSTANT(TARPON_OPTIM_SOPHIAG);
+    CONSTANT(TARPON_OPTIM_SCALE);
+
+    CONSTANT(TARPON_STATE_F32);
+    CONSTANT(TARPON_STATE_DYNAMIC8);
+    CONSTANT(TARPON_STATE_FP8);
+    CONSTANT(TARPON_OPTIM_MIN_QUANTIZED_ELEMS);
+
+    CONSTANT(TARPON_TENSOR_MOMENTUM);
+
+    CONSTANT(TARPON_STEP_NESTEROV);
+    CONSTANT(TARPON_STEP_SKIP_NONFINITE);
+    CONSTANT(TARPON_STEP_STOCHASTIC_PARAMS);
+    CONSTANT(TARPON_STEP_STOCHASTIC_STATES);
 }
 
 static void print_structs(void) {
@@ -135,6 +173,64 @@ static void print_structs(void) {
     FIELD(tarpon_linear_info, reserved);
     FIELD(tarpon_linear_info, weights_bytes);
     FIELD(tarpon_linear_info, variant);
+
+    STRUCT(tarpon_optim_tensor);
+    FIELD(tarpon_optim_tensor, struct_size);
+    FIELD(tarpon_optim_tensor, flags);
+    FIELD(tarpon_optim_tensor, param_dtype);
+    FIELD(tarpon_optim_tensor, grad_dtype);
+    FIELD(tarpon_optim_tensor, copy_dtype);
+    FIELD(tarpon_optim_tensor, state_format);
+    FIELD(tarpon_optim_tensor, n);
+    FIELD(tarpon_optim_tensor, columns);
+    FIELD(tarpon_optim_tensor, lr_factor);
+    FIELD(tarpon_optim_tensor, decay_factor);
+    FIELD(tarpon_optim_tensor, param);
+    FIELD(tarpon_optim_tensor, grad);
+    FIELD(tarpon_optim_tensor, copy);
+    FIELD(tarpon_optim_tensor, state);
+    FIELD(tarpon_optim_tensor, absmax);
+
+    STRUCT(tarpon_optim_desc);
+    FIELD(tarpon_optim_desc, struct_size);
+    FIELD(tarpon_optim_desc, rule);
+    FIELD(tarpon_optim_desc, tensor_count);
+    FIELD(tarpon_optim_desc, tensors);
+    FIELD(tarpon_optim_desc, variant);
+
+    STRUCT(tarpon_optim_step_args);
+    FIELD(tarpon_optim_step_args, struct_size);
+    FIELD(tarpon_optim_step_args, flags);
+    FIELD(tarpon_optim_step_args, lr);
+    FIELD(tarpon_optim_step_args, beta1);
+    FIELD(tarpon_optim_step_args, beta2);
+    FIELD(tarpon_optim_step_args, beta3);
+    FIELD(tarpon_optim_step_args, alpha);
+    FIELD(tarpon_optim_step_args, momentum);
+    FIELD(tarpon_optim_step_args, eps);
+    FIELD(tarpon_optim_step_args, weight_decay);
+    FIELD(tarpon_optim_step_args, trust_coefficient);
+    FIELD(tarpon_optim_step_args, gamma);
+    FIELD(tarpon_optim_step_args, hessian_scale);
+    FIELD(tarpon_optim_step_args, grad_multiplier);
+    FIELD(tarpon_optim_step_args, max_grad_norm);
+    FIELD(tarpon_optim_step_args, seed);
+    FIELD(tarpon_optim_step_args, device_lr);
+    FIELD(tarpon_optim_step_args, device_grad_multiplier);
+
+    STRUCT(tarpon_optim_counters);
+    FIELD(tarpon_optim_counters, struct_size);
+    FIELD(tarpon_optim_counters, reserved);
+    FIELD(tarpon_optim_counters, step);
+    FIELD(tarpon_optim_counters, skipped_steps);
+    FIELD(tarpon_optim_counters, skipped_blocks);
+    FIELD(tarpon_optim_counters, grad_norm);
+
+    STRUCT(tarpon_optim_info);
+    FIELD(tarpon_optim_info, struct_size);
+    FIELD(tarpon_optim_info, reserved);
+    FIELD(tarpon_optim_info, workspace_bytes);
+    FIELD(tarpon_optim_info, variant);
 }
 
 static void print_functions(void) {
@@ -182,6 +278,30 @@ static void print_functions(void) {
              void *, size_t, tarpon_stream *);
     FUNCTION(int32_t, tarpon_linear_get_info, const tarpon_linear *, tarpon_linear_info *);
     FUNCTION(void, tarpon_linear_destroy, tarpon_linear *);
+
+    FUNCTION(int32_t, tarpon_hadamard_run, tarpon_device *, const void *, void *, int64_t, int64_t,
+             int32_t, tarpon_stream *);
+    FUNCTION(int32_t, tarpon_code_map_values, int32_t, float *);
+    FUNCTION(int32_t, tarpon_blockwise_quantize, tarpon_device *, const void *, int32_t, int64_t,
+             int32_t, int64_t, uint8_t *, float *, tarpon_stream *);
+    FUNCTION(int32_t, tarpon_blockwise_dequantize, tarpon_device *, const uint8_t *, const float *,
+             int64_t, int32_t, int64_t, void *, int32_t, tarpon_stream *);
+
+    FUNCTION(int32_t, tarpon_optim_state_bytes, int32_t, int32_t, int32_t, int64_t, int32_t,
+             size_t *, size_t *);
+    FUNCTION(int32_t, tarpon_optim_default_args, int32_t, tarpon_optim_step_args *);
+    FUNCTION(int32_t, tarpon_optim_create, tarpon_device *, const tarpon_optim_desc *,
+             tarpon_optim **);
+    FUNCTION(int32_t, tarpon_optim_step, tarpon_optim *, const tarpon_optim_step_args *,
+             tarpon_stream *);
+    FUNCTION(int32_t, tarpon_optim_refresh_hessian, tarpon_optim *, const tarpon_optim_step_args *,
+             tarpon_stream *);
+    FUNCTION(int32_t, tarpon_optim_get_counters, const tarpon_optim *, tarpon_optim_counters *,
+             tarpon_stream *);
+    FUNCTION(int32_t, tarpon_optim_set_counters, tarpon_optim *, const tarpon_optim_counters *,
+             tarpon_stream *);
+    FUNCTION(int32_t, tarpon_optim_get_info, const tarpon_optim *, tarpon_optim_info *);
+    FUNCTION(void, tarpon_optim_destroy, tarpon_optim *);
 }
 
 int main(void) {

@@ -9,15 +9,15 @@ import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 
 /**
- * The binding of tarpon.h as far as {@code dev.tarpon} has an API for it, written by hand in the
- * shape that jextract generates: a nested class for each function with its descriptor and its
- * static final handle, linked when it is first called. The Maven profile {@code jextract} compares
- * it with jextract's own output, and BindingTest with what a C compiler says.
+ * The binding of tarpon.h up to the linear layer, written by hand in the shape that jextract
+ * generates: a nested class for each function with its descriptor and its static final handle,
+ * linked when it is first called. The Maven profile {@code jextract} compares it with jextract's
+ * own output, and BindingTest with what a C compiler says.
  *
  * <p>Two things differ from jextract's output, on purpose. Pointers carry no target layout, since
- * nothing here dereferences them. And {@link #tarpon_linear_run}, the only call on a hot path,
- * takes addresses as {@code long}: a segment of a shared arena costs 2 to 10 times the call itself.
- * No call is linked as {@code critical}: a launch may block, and must not hold up the garbage
+ * nothing here dereferences them. And calls on a hot path, such as {@link #tarpon_linear_run}, take
+ * addresses as {@code long}: a segment of a shared arena costs 2 to 10 times the call itself. No
+ * call is linked as {@code critical}: a launch may block, and must not hold up the garbage
  * collector.
  *
  * <p>Internal to Tarpon; programs use the package {@code dev.tarpon}.
@@ -26,6 +26,7 @@ public final class tarpon_h {
     public static final ValueLayout.OfByte C_CHAR = ValueLayout.JAVA_BYTE;
     public static final ValueLayout.OfInt C_INT = ValueLayout.JAVA_INT;
     public static final ValueLayout.OfLong C_LONG = ValueLayout.JAVA_LONG;
+    public static final ValueLayout.OfDouble C_DOUBLE = ValueLayout.JAVA_DOUBLE;
     public static final AddressLayout C_POINTER = ValueLayout.ADDRESS;
 
     public static final int TARPON_VERSION_MAJOR = 0;
@@ -59,7 +60,7 @@ public final class tarpon_h {
 
     private tarpon_h() {}
 
-    private static MethodHandle downcall(String name, FunctionDescriptor descriptor) {
+    static MethodHandle downcall(String name, FunctionDescriptor descriptor) {
         MemorySegment address =
                 NativeLibrary.get()
                         .symbols()
@@ -69,7 +70,7 @@ public final class tarpon_h {
     }
 
     /** The same descriptor with every pointer passed as a {@code long}. */
-    private static FunctionDescriptor withLongAddresses(FunctionDescriptor descriptor) {
+    static FunctionDescriptor withLongAddresses(FunctionDescriptor descriptor) {
         MemoryLayout[] arguments =
                 descriptor.argumentLayouts().stream()
                         .map(layout -> layout instanceof AddressLayout ? C_LONG : layout)
@@ -78,7 +79,7 @@ public final class tarpon_h {
     }
 
     /** What a downcall handle throws is a defect of the binding: C cannot throw. */
-    private static AssertionError unexpected(Throwable throwable) {
+    static AssertionError unexpected(Throwable throwable) {
         if (throwable instanceof Error error) {
             throw error;
         }

@@ -141,6 +141,8 @@ record BindingDescription(Map<String, String> entries) {
             case SequenceLayout sequence
                     when sequence.elementLayout() instanceof ValueLayout.OfByte ->
                     "char[]";
+            case SequenceLayout sequence when sequence.elementLayout() instanceof AddressLayout ->
+                    "pointer[]";
             default -> layout.toString();
         };
     }

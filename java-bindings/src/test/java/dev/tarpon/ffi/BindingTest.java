@@ -74,7 +74,12 @@ class BindingTest {
                         tarpon_device_info.layout(),
                         tarpon_linear_desc.layout(),
                         tarpon_linear_weights.layout(),
-                        tarpon_linear_info.layout())) {
+                        tarpon_linear_info.layout(),
+                        tarpon_optim_tensor.layout(),
+                        tarpon_optim_desc.layout(),
+                        tarpon_optim_step_args.layout(),
+                        tarpon_optim_counters.layout(),
+                        tarpon_optim_info.layout())) {
             assertTrue(
                     layout.memberLayouts().stream().allMatch(member -> member.name().isPresent()),
                     layout::toString);

@@ -28,7 +28,10 @@ record Header(Map<String, String> sections) {
                     "Streams",
                     "Memory",
                     "4-bit weights on the host",
-                    "Linear: y = x * W with quantised W");
+                    "Linear: y = x * W with quantised W",
+                    "Hadamard transform",
+                    "Block-wise quantisation",
+                    "Optimizers");
     private static final Pattern SECTION = Pattern.compile("/\\* -{4} (.+?) -+ \\*/");
     private static final Pattern COMMENT = Pattern.compile("/\\*.*?\\*/", Pattern.DOTALL);
 
