@@ -1,6 +1,7 @@
 package dev.tarpon;
 
 import dev.tarpon.ffi.tarpon_h;
+import dev.tarpon.ffi.tarpon_optim_h;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandles;
@@ -181,6 +182,19 @@ abstract class NativeHandle implements AutoCloseable, Runnable {
         void destroyNative() {
             device.awaitStreams();
             tarpon_h.tarpon_linear_destroy(pointer());
+        }
+    }
+
+    /** An optimizer plan. */
+    static final class Optim extends Child {
+        Optim(DeviceHandle device, String name, long address) {
+            super(device, name, address);
+        }
+
+        @Override
+        void destroyNative() {
+            device.awaitStreams();
+            tarpon_optim_h.tarpon_optim_destroy(pointer());
         }
     }
 }

@@ -4,6 +4,8 @@
  * <p>A program opens a {@link dev.tarpon.Device}, quantises weights once ({@link
  * dev.tarpon.QuantizedWeights}), makes a {@link dev.tarpon.QuantizedLinear} of them and runs it on
  * {@link dev.tarpon.Tensor}s as often as it likes. {@link dev.tarpon.Tarpon} says what is there.
+ * {@link dev.tarpon.Hadamard} and {@link dev.tarpon.BlockwiseQuantizer} work on tensors alone, and
+ * {@link dev.tarpon.optim} has optimizers.
  *
  * <h2>Lifetime</h2>
  *

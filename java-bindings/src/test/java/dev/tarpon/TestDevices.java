@@ -9,15 +9,15 @@ import java.util.stream.Stream;
 /**
  * The devices that tests run on; one that is not there is skipped, with its name and the reason.
  */
-final class TestDevices {
+public final class TestDevices {
     private TestDevices() {}
 
     /** For {@code @MethodSource}: every kind, present or not. */
-    static Stream<String> all() {
+    public static Stream<String> all() {
         return Arrays.stream(DeviceKind.values()).map(DeviceKind::toString);
     }
 
-    static Device open(String spec) {
+    public static Device open(String spec) {
         DeviceKind kind =
                 Arrays.stream(DeviceKind.values())
                         .filter(candidate -> candidate.toString().equals(spec))

@@ -1,0 +1,11 @@
+/**
+ * Optimizers with 8-bit states: Adam, AdamW, SGD, RMSprop, Adagrad, Lion, AdEMAMix, LAMB, LARS,
+ * AdaBelief, Sophia-G and SCALE.
+ *
+ * <p>Start with {@link dev.tarpon.optim.Optimizer}. Quantised states take a quarter of the memory
+ * of 32-bit ones; parameters below 4096 elements keep 32-bit states, and so should embeddings, by
+ * {@link dev.tarpon.optim.Parameter#withStateFormat}.
+ *
+ * <p>Lifetime, errors and devices are as in {@link dev.tarpon}.
+ */
+package dev.tarpon.optim;
