@@ -1,6 +1,6 @@
 // Times the W4 GEMM on a GPU beside cuBLAS fp16: microseconds, weight bandwidth, arithmetic rate.
 //
-//   w4_gemm_bench [--shapes FILE] [--m 1,16,...] [--group 128|-1] [--json FILE]
+//   w4_gemm_bench [--shapes FILE] [--m 1,16,...] [--group 32|64|128|-1] [--json FILE]
 //
 // Every launch reads other weights than the one before it (copies of at least three times the L2 in
 // all), so that they come from DRAM as in a model; launches are captured in one CUDA graph; data is
@@ -277,6 +277,13 @@ Options parse(int argc, char **argv) {
         } else {
             throw std::runtime_error("unknown flag " + flag);
         }
+    }
+    for (const int m : options.rows) {
+        if (m < 1) throw std::runtime_error("--m takes numbers >= 1, separated by commas");
+    }
+    if (options.rows.empty()) throw std::runtime_error("--m takes at least one number");
+    if (options.group != 128 && options.group != 64 && options.group != 32 && options.group != -1) {
+        throw std::runtime_error("--group takes 32, 64, 128 or -1");
     }
     return options;
 }
