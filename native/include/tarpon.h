@@ -288,7 +288,7 @@ enum {
 typedef int32_t tarpon_linear_arithmetic;
 enum {
     TARPON_ARITHMETIC_EXACT = 0,
-    TARPON_ARITHMETIC_INT8_ACTIVATIONS = 1 /* CPU only */
+    TARPON_ARITHMETIC_INT8_ACTIVATIONS = 1 /* CPU only; groups of 128 or -1 */
 };
 
 typedef struct tarpon_linear_desc {
@@ -296,7 +296,7 @@ typedef struct tarpon_linear_desc {
     tarpon_weight_type weight_type;
     int64_t in_features;           /* K >= 1 */
     int64_t out_features;          /* N >= 1 */
-    int32_t group_size; /* input rows that share a scale: 128, or -1 for all; 32, 64 on GPUs */
+    int32_t group_size; /* input rows that share a scale: 32, 64, 128; -1 for all */
     tarpon_dtype activation_dtype; /* of x and y: F16, BF16; F32 on the CPU too */
     /* NULL lets the library choose; a name as in tarpon_linear_info forces one, for tests. */
     const char *variant;

@@ -72,6 +72,8 @@ double output_rounding(tarpon_dtype dtype) {
     return dtype == TARPON_F32 ? 0x1p-24 : dtype == TARPON_F16 ? 0x1p-11 : 0x1p-8;
 }
 
+constexpr int64_t kPerChannel = -1;
+
 // A layer with random weights and inputs, and what it computes in binary64.
 struct Layer {
     int64_t n, k, group_size, groups;
@@ -84,11 +86,10 @@ struct Layer {
 
     // With `integers`, x is a small integer and every scale a power of two, so that every order of
     // summation in binary32 gives the exact result.
-    Layer(int64_t rows, int64_t n_, int64_t k_, bool per_channel, tarpon_dtype dtype_,
-          bool integers)
+    Layer(int64_t rows, int64_t n_, int64_t k_, int64_t group, tarpon_dtype dtype_, bool integers)
         : n(n_),
           k(k_),
-          group_size(per_channel ? k_ : 128),
+          group_size(group == kPerChannel ? k_ : group),
           groups((k_ + group_size - 1) / group_size),
           dtype(dtype_),
           codes(static_cast<size_t>(n_ * k_)),
@@ -264,8 +265,11 @@ void check_against_binary64(Isa isa, tarpon_linear_arithmetic arithmetic) {
     const auto device = open(isa, 2);
     for (const auto &shape : kShapes) {
         for (tarpon_dtype dtype : kDtypes) {
-            for (bool per_channel : {false, true}) {
-                const Layer layer(129, shape.n, shape.k, per_channel, dtype, false);
+            for (int64_t group : {int64_t{32}, int64_t{64}, int64_t{128}, kPerChannel}) {
+                const bool small = group == 32 || group == 64;
+                // Int8 activations have groups of 128; the largest shapes would add only time.
+                if (small && (arithmetic == kInt8 || shape.n * shape.k > 100000)) continue;
+                const Layer layer(129, shape.n, shape.k, group, dtype, false);
                 const auto plan = make_plan(*device, layer, arithmetic);
                 for (int64_t m : kRows)
                     check_run(layer, *plan, m, arithmetic);
@@ -292,7 +296,11 @@ void check_exact_on_integers(Isa isa) {
     require(isa);
     const auto device = open(isa, 2);
     for (tarpon_dtype dtype : kDtypes) {
-        const Layer layer(129, 200, 392, dtype == TARPON_F32, dtype, true);
+        const Layer layer(129, 200, 392,
+                          dtype == TARPON_F32   ? kPerChannel
+                          : dtype == TARPON_F16 ? 32
+                                                : 128,
+                          dtype, true);
         std::vector<unsigned char> expected(layer.y.size() * elem_bytes(dtype));
         for (size_t i = 0; i < layer.y.size(); ++i) {
             // Exact in binary32; rounded once, to the type of y.
@@ -320,7 +328,7 @@ void check_non_finite(Isa isa, tarpon_linear_arithmetic arithmetic) {
     constexpr float kInf = std::numeric_limits<float>::infinity();
     const auto device = open(isa, 1);
     for (tarpon_dtype dtype : kDtypes) {
-        Layer layer(1, 40, 136, false, dtype, true);
+        Layer layer(1, 40, 136, 128, dtype, true);
         for (uint8_t &code : layer.codes)
             code = 12;
         const auto plan = make_plan(*device, layer, arithmetic);
@@ -356,7 +364,7 @@ TARPON_TEST(test_cpu_linear_int8_answers_infinity_with_nan_on_avx512_vnni) {
 void check_every_binary16(Isa isa) {
     require(isa);
     const auto device = open(isa, 1);
-    Layer layer(1, 16, 8, false, TARPON_F16, true);
+    Layer layer(1, 16, 8, 128, TARPON_F16, true);
     for (uint8_t &code : layer.codes)
         code = 9;  // weight 1 * scale
     for (uint16_t &scale : layer.scales)
@@ -384,7 +392,7 @@ TARPON_FOR_EACH_ISA(X)
 TARPON_TEST(test_cpu_linear_int8_scalar_and_avx512_vnni_agree) {
     require(Isa::kAvx512Vnni);
     const auto scalar = open(Isa::kScalar, 2), vnni = open(Isa::kAvx512Vnni, 2);
-    Layer layer(33, 200, 1000, false, TARPON_F32, false);
+    Layer layer(33, 200, 1000, 128, TARPON_F32, false);
     // Steps with an outlier, of tiny values, and of zeros.
     auto *x = reinterpret_cast<float *>(layer.x.data());
     x[5] = 1e30f;
@@ -405,7 +413,7 @@ TARPON_TEST(test_cpu_linear_int8_scalar_and_avx512_vnni_agree) {
 
 void check_thread_counts(Isa isa) {
     require(isa);
-    const Layer layer(33, 1000, 384, false, TARPON_BF16, false);
+    const Layer layer(33, 1000, 384, 128, TARPON_BF16, false);
     std::vector<unsigned char> first;
     for (int threads : {1, 2, 3, 8}) {
         const auto device = open(isa, threads);
@@ -423,7 +431,7 @@ TARPON_FOR_EACH_ISA(X)
 #undef X
 
 TARPON_TEST(test_cpu_linear_runs_concurrently) {
-    const Layer layer(17, 384, 384, false, TARPON_F16, false);
+    const Layer layer(17, 384, 384, 128, TARPON_F16, false);
     const auto device = open(Isa::kScalar, 2);
     const auto plan = make_plan(*device, layer);
     const Run alone(*plan, layer, 17);
@@ -443,7 +451,7 @@ TARPON_TEST(test_cpu_linear_runs_concurrently) {
 }
 
 TARPON_TEST(test_cpu_linear_checks_m_and_workspace) {
-    const Layer layer(1, 64, 4096, false, TARPON_F32, false);
+    const Layer layer(1, 64, 4096, 128, TARPON_F32, false);
     const auto device = open(Isa::kScalar, 1);
     const auto plan = make_plan(*device, layer);
     float y = 7.0f;

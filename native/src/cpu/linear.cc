@@ -73,6 +73,7 @@ class PanelLinear final : public LinearPlan {
     const LinearKernel &kernel_;
     const LinearProblem problem_;
     const int64_t units_;
+    const int step_units_;
     const int64_t steps_per_group_;
     const size_t elem_bytes_;
     std::vector<Panel> panels_;
@@ -87,7 +88,9 @@ PanelLinear::PanelLinear(ThreadPool &pool, const LinearKernel &kernel, const Lin
       kernel_(kernel),
       problem_(problem),
       units_(ceil_div(problem.k, kUnitRows)),
-      steps_per_group_(ceil_div(problem.group_size, kStepRows)),
+      step_units_(
+          static_cast<int>(std::min<int64_t>(ceil_div(problem.group_size, kUnitRows), kStepUnits))),
+      steps_per_group_(ceil_div(problem.group_size, step_units_ * kUnitRows)),
       elem_bytes_(problem.activation_dtype == TARPON_F32 ? 4 : 2) {
     cut_panels();
     memory_ = allocate_memory(memory_bytes_);
@@ -188,6 +191,7 @@ struct PanelLinear::Job {
         t.codes = p.codes() + panel.codes_offset;
         t.scales = p.scales() + panel.scales_offset;
         t.units = p.units_;
+        t.step_units = p.step_units_;
         t.steps_per_group = p.steps_per_group_;
         t.vectors = panel.vectors;
         t.y_stride_elems = p.problem_.n;
@@ -247,9 +251,11 @@ tarpon_status PanelLinear::run(const LinearArgs &args) const noexcept {
 
 using FindKernel = const LinearKernel *(*)(tarpon_dtype);
 
-// Scales change between steps only.
+// Scales change between steps only, which are whole units; int8 activations have steps of 128.
 bool group_fits_steps(const LinearProblem &problem) {
-    return problem.groups == 1 || problem.group_size % kStepRows == 0;
+    if (problem.groups == 1 || problem.group_size % kStepRows == 0) return true;
+    return problem.arithmetic == TARPON_ARITHMETIC_EXACT && problem.group_size < kStepRows &&
+           problem.group_size % kUnitRows == 0;
 }
 
 template <Isa kIsa, tarpon_linear_arithmetic kArithmetic, FindKernel kFind>
@@ -277,13 +283,13 @@ const std::vector<LinearVariant> &linear_variants() {
     static const std::vector<LinearVariant> variants = {
         variant<Isa::kAvx512Bf16, kExact, avx512_bf16_linear_kernel>(
             "cpu_avx512_bf16",
-            "AVX-512 F/BW/DQ/VL and AVX512_BF16; int4, F16 or BF16, group 128*i or -1"),
+            "AVX-512 F/BW/DQ/VL and AVX512_BF16; int4, F16 or BF16, group 32, 64, 128*i or -1"),
         variant<Isa::kAvx512, kExact, avx512_linear_kernel>(
-            "cpu_avx512", "AVX-512 F/BW/DQ/VL; int4, F32, F16 or BF16, group 128*i or -1"),
+            "cpu_avx512", "AVX-512 F/BW/DQ/VL; int4, F32, F16 or BF16, group 32, 64, 128*i or -1"),
         variant<Isa::kAvx2, kExact, avx2_linear_kernel>(
-            "cpu_avx2", "AVX2, FMA, F16C; int4, F32, F16 or BF16, group 128*i or -1"),
+            "cpu_avx2", "AVX2, FMA, F16C; int4, F32, F16 or BF16, group 32, 64, 128*i or -1"),
         variant<Isa::kScalar, kExact, scalar_linear_kernel>(
-            "cpu_scalar", "any x86-64; int4, F32, F16 or BF16, group 128*i or -1"),
+            "cpu_scalar", "any x86-64; int4, F32, F16 or BF16, group 32, 64, 128*i or -1"),
         variant<Isa::kAvx512Vnni, kInt8, avx512_vnni_int8_linear_kernel>(
             "cpu_avx512_vnni_int8",
             "AVX-512 F/BW/DQ/VL and AVX512_VNNI; int4 with int8 activations, F32, F16 or BF16, "

@@ -226,8 +226,8 @@ void run_tile(const TileArgs &t) {
     StepArgs args{};
     args.unit_stride = t.vectors * kUnitBytes;
     int64_t step = 0;
-    for (int64_t first = 0; first < t.units; first += kStepUnits, ++step) {
-        args.units = t.units - first < kStepUnits ? t.units - first : kStepUnits;
+    for (int64_t first = 0; first < t.units; first += t.step_units, ++step) {
+        args.units = t.units - first < t.step_units ? t.units - first : t.step_units;
         args.activations =
             reinterpret_cast<const float *>(t.activations) + first * kUnitRows * t.rows;
         const uint16_t *scales = t.scales + step / t.steps_per_group * t.vectors * kLanes;

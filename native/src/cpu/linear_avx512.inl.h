@@ -2,7 +2,7 @@
 // their own instruction sets. Everything here is in an anonymous namespace, so that each has its
 // own copy; see linear_kernel.h for the layout and why.
 //
-// A tile of kRows rows by kVectors vectors keeps its sums in registers for a step of 128 inputs,
+// A tile of kRows rows by kVectors vectors keeps its sums in registers for a step of up to 128 inputs,
 // then adds them, times the scales, to the totals. The weights are multiplied as the integers
 // code - 8, which every format here holds exactly: the scale is applied once, in binary32, so that
 // the only roundings are those of the binary32 sums.
@@ -49,8 +49,8 @@ void TileKernel<Arithmetic>::multiply(const TileArgs &t, float *totals) {
     const uint8_t *codes = t.codes;
     const uint32_t *a = t.activations;
     int64_t step = 0;
-    for (int64_t first = 0; first < t.units; first += kStepUnits, ++step) {
-        const int64_t last = first + kStepUnits < t.units ? first + kStepUnits : t.units;
+    for (int64_t first = 0; first < t.units; first += t.step_units, ++step) {
+        const int64_t last = first + t.step_units < t.units ? first + t.step_units : t.units;
         __m512 sum[kChains][kRows][kVectors];
 #pragma GCC unroll 4
         for (int c = 0; c < kChains; ++c) {

@@ -36,7 +36,7 @@ inline constexpr int kLanes = 16;           // columns of a vector
 inline constexpr int kUnitRows = 8;         // input rows of a unit
 inline constexpr int kUnitBytes = 64;       // of one vector
 inline constexpr int kMaxPanelVectors = 4;  // widths of panels are 4, 2 and 1
-inline constexpr int kStepUnits = 16;       // 128 rows: after a step kernels apply the scales
+inline constexpr int kStepUnits = 16;       // most units of a step, 128 rows
 inline constexpr int kStepRows = kStepUnits * kUnitRows;
 
 // One panel times one tile of activations.
@@ -44,7 +44,9 @@ struct TileArgs {
     const uint8_t *codes;         // the panel: [units][vectors][64]
     const uint16_t *scales;       // its scales: [groups][vectors * 16]
     int64_t units;                // ceil(K / 8)
-    int64_t steps_per_group;      // steps (the last may be short) that share a row of scales
+    int step_units;               // units after which the scales are applied: kStepUnits, or
+                                  // fewer for smaller groups; the last step may be short
+    int64_t steps_per_group;      // steps that share a row of scales
     int vectors;                  // 1, 2 or 4
     int rows;                     // 1..max_rows
     const uint32_t *activations;  // packed, of rows rows

@@ -45,9 +45,9 @@ void run_row(const TileArgs &t, SumStep sum_step) {
     for (int first = 0; first < t.columns; first += kLanes) {
         const uint8_t *codes = t.codes + first / kLanes * kUnitBytes;
         float totals[kLanes] = {};
-        for (int64_t step = 0; step * kStepUnits < t.units; ++step) {
-            const int64_t unit = step * kStepUnits;
-            const int64_t units = t.units - unit < kStepUnits ? t.units - unit : kStepUnits;
+        for (int64_t step = 0; step * t.step_units < t.units; ++step) {
+            const int64_t unit = step * t.step_units;
+            const int64_t units = t.units - unit < t.step_units ? t.units - unit : t.step_units;
             float sums[kLanes];
             sum_step(codes + unit * t.vectors * kUnitBytes, units, step, sums);
             const int64_t group = step / t.steps_per_group;
@@ -73,7 +73,7 @@ template <class T>
 void run_tile(const TileArgs &t) {
     const auto *activations = reinterpret_cast<const float *>(t.activations);
     run_row<T>(t, [&](const uint8_t *codes, int64_t units, int64_t step, float *sums) {
-        const float *a = activations + step * kStepRows;
+        const float *a = activations + step * t.step_units * kUnitRows;
         for (int c = 0; c < kLanes; ++c)
             sums[c] = 0.0f;
         for (int64_t u = 0; u < units; ++u, codes += t.vectors * kUnitBytes, a += kUnitRows) {

@@ -18,9 +18,8 @@ import java.util.Objects;
  *   <li>weight [k, n] = (codes[k, n] - 8) * scales[k / groupSize, n].
  * </ul>
  *
- * <p>The group size is 128, or -1 for one group over all input features (per-channel scales);
- * layers on GPUs also take 32 and 64.
- * Immutable and thread-safe; the memory is freed by the garbage collector. The factories copy what
+ * <p>The group size is 32, 64, 128, or -1 for one group over all input features (per-channel
+ * scales). Immutable and thread-safe; the memory is freed by the garbage collector. The factories copy what
  * they are given, from native memory or from the Java heap.
  */
 public final class QuantizedWeights {
