@@ -19,8 +19,8 @@ import java.util.Objects;
  * </ul>
  *
  * <p>The group size is 32, 64, 128, or -1 for one group over all input features (per-channel
- * scales). Immutable and thread-safe; the memory is freed by the garbage collector. The factories copy what
- * they are given, from native memory or from the Java heap.
+ * scales). Immutable and thread-safe; the memory is freed by the garbage collector. The factories
+ * copy what they are given, from native memory or from the Java heap.
  */
 public final class QuantizedWeights {
     private static final int PER_CHANNEL = -1;
