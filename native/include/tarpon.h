@@ -296,7 +296,7 @@ typedef struct tarpon_linear_desc {
     tarpon_weight_type weight_type;
     int64_t in_features;           /* K >= 1 */
     int64_t out_features;          /* N >= 1 */
-    int32_t group_size; /* input rows that share a scale: 32, 64, 128; -1 for all */
+    int32_t group_size;            /* input rows that share a scale: 32, 64, 128; -1 for all */
     tarpon_dtype activation_dtype; /* of x and y: F16, BF16; F32 on the CPU too */
     /* NULL lets the library choose; a name as in tarpon_linear_info forces one, for tests. */
     const char *variant;
@@ -698,8 +698,8 @@ typedef struct tarpon_kv_attend_args {
     int64_t batch;
     const int32_t *page_table; /* [batch, table_stride]; not read behind a sequence's end */
     int64_t table_stride;
-    const int32_t *lengths; /* [batch]: tokens of each sequence, the queries' own included */
-    int64_t max_length;     /* at least every length */
+    const int32_t *lengths;      /* [batch]: tokens of each sequence, the queries' own included */
+    int64_t max_length;          /* at least every length */
     const int32_t *recent_index; /* as in append */
     const void *pages;
     int64_t page_count;
