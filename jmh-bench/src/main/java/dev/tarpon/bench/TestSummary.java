@@ -211,7 +211,7 @@ public final class TestSummary {
         return text.strip()
                 .lines()
                 .findFirst()
-                .orElse("no reason given")
+                .orElse("its output above says why")
                 .replaceFirst("^org\\.opentest4j\\.TestAbortedException: ", "")
                 .replaceFirst("^Assumption failed: ", "");
     }
