@@ -371,7 +371,7 @@ TARPON_API void tarpon_linear_destroy(tarpon_linear *linear);
  * x and y: [rows, n] in device memory, aligned to their element size; y may be x, otherwise they
  * must not overlap. rows may be 0. stream may be NULL: the device's default stream. Stateless: it
  * allocates nothing, synchronises nothing and can be captured in a CUDA graph; thread-safe.
- * A GPU with less than 112 KiB of shared memory a block (sm_86, sm_89, sm_120) returns
+ * A GPU with less than 116 KiB of shared memory a block (sm_86, sm_89, sm_120) returns
  * TARPON_ERROR_UNSUPPORTED for n = 28672; all else runs on every device.
  */
 TARPON_API tarpon_status tarpon_hadamard_run(tarpon_device *device, const void *x, void *y,
