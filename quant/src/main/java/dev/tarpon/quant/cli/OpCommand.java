@@ -30,15 +30,19 @@ import java.util.concurrent.Callable;
             "Run one operation on tensors from a safetensors file and write its results to"
                     + " another.",
             "",
-            "M rows, K input features, N output features; G = ceil(K / group) scales a column, 1"
-                + " for group -1. MARLIN order pads K to Kp, a multiple of 16, and N to Np, a"
-                + " multiple of 64; results carry n, k, group and bits as metadata, and inputs that"
-                + " carry them need no flags."
+            "For linear layers: M rows, K input features, N output features; G = ceil(K / group)"
+                + " scales a column, 1 for group -1. MARLIN order pads K to Kp, a multiple of 16,"
+                + " and N to Np, a multiple of 64; results carry n, k, group and bits as metadata,"
+                + " and inputs that carry them need no flags."
         },
         subcommands = {
             OpCommand.LinearPack.class,
             OpCommand.LinearUnpack.class,
             OpCommand.Linear.class,
+            OpHadamardCommand.class,
+            OpBlockwiseCommands.Quantize.class,
+            OpBlockwiseCommands.Dequantize.class,
+            OpOptimStepCommand.class,
             HelpCommand.class
         },
         footerHeading = "%nExamples:%n",
@@ -70,6 +74,31 @@ final class OpCommand implements Runnable {
                 required = true,
                 description = "The safetensors file to write; it appears when it is complete.")
         private Path out;
+
+        Path in() {
+            return in;
+        }
+
+        Path out() {
+            return out;
+        }
+    }
+
+    /** The device, for operations that run on it. */
+    static final class RunDevice {
+        @Spec(Spec.Target.MIXEE)
+        private CommandSpec spec;
+
+        @Option(
+                names = "--device",
+                paramLabel = "DEVICE",
+                defaultValue = "cpu",
+                description = "cpu, sim, cuda or cuda:N. Default: cpu.")
+        private String device;
+
+        Device open() {
+            return Devices.open(spec, device);
+        }
     }
 
     /** What is said about the weight. */
@@ -195,14 +224,7 @@ final class OpCommand implements Runnable {
                 "Writes y [M, N] in the type of x."
             })
     static final class Linear implements Callable<Integer> {
-        @Spec private CommandSpec spec;
-
-        @Option(
-                names = "--device",
-                paramLabel = "DEVICE",
-                defaultValue = "cpu",
-                description = "cpu, sim, cuda or cuda:N. Default: cpu.")
-        private String device;
+        @Mixin private RunDevice device;
 
         @Option(
                 names = "--variant",
@@ -216,7 +238,7 @@ final class OpCommand implements Runnable {
         @Override
         public Integer call() throws IOException {
             WeightOptions options = weight.options();
-            try (Device opened = Devices.open(spec, device)) {
+            try (Device opened = device.open()) {
                 LinearOps.linear(opened, files.in, files.out, options, variant);
             }
             return ExitCode.OK;

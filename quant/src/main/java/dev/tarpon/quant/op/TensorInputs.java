@@ -35,11 +35,11 @@ public final class TensorInputs implements AutoCloseable {
     }
 
     /**
-     * A matrix of one of the given types, with at least one column.
+     * A tensor of one of the given types, in any shape.
      *
-     * @throws FormatException if it is missing, has another rank or another type
+     * @throws FormatException if it is missing or has another type
      */
-    public HostTensor matrix(String name, ElementType... types) throws FormatException {
+    public HostTensor tensor(String name, ElementType... types) throws FormatException {
         HostTensor tensor =
                 file.find(name)
                         .orElseThrow(
@@ -55,8 +55,27 @@ public final class TensorInputs implements AutoCloseable {
                     tensor.type(),
                     Arrays.stream(types).map(Enum::name).collect(Collectors.joining(" or ")));
         }
+        return tensor;
+    }
+
+    /**
+     * A matrix of one of the given types, with at least one column.
+     *
+     * @throws FormatException if it is missing, has another rank or another type
+     */
+    public HostTensor matrix(String name, ElementType... types) throws FormatException {
+        HostTensor tensor = tensor(name, types);
         if (tensor.rank() != 2) {
             throw failure(name, "has shape %s, expected a matrix", Shapes.text(tensor.shape()));
+        }
+        return tensor;
+    }
+
+    /** A tensor of one of the given types with at least one element and one dimension. */
+    public HostTensor filled(String name, ElementType... types) throws FormatException {
+        HostTensor tensor = tensor(name, types);
+        if (tensor.rank() == 0 || tensor.elements() == 0) {
+            throw failure(name, "has shape %s; it must have elements", Shapes.text(tensor.shape()));
         }
         return tensor;
     }
@@ -72,6 +91,11 @@ public final class TensorInputs implements AutoCloseable {
                     Shapes.text(expected),
                     why);
         }
+    }
+
+    /** A text that the file's metadata records. */
+    public Optional<String> text(String key) {
+        return Optional.ofNullable(file.metadata().get(key));
     }
 
     /** A number that the file's metadata records. */
