@@ -9,10 +9,10 @@ final class Groups {
 
     /** A usage error for any other. */
     static void require(CommandSpec spec, int group) {
-        if (group != 128 && group != -1) {
+        if (group != 32 && group != 64 && group != 128 && group != -1) {
             throw new ParameterException(
                     spec.commandLine(),
-                    "--group %d: only 128 and -1 (one scale a column) are supported"
+                    "--group %d: only 32, 64, 128 and -1 (one scale a column) are supported"
                             .formatted(group));
         }
     }

@@ -117,7 +117,7 @@ final class OpCommand implements Runnable {
                 names = "--group",
                 paramLabel = "SIZE",
                 description =
-                        "Input features that share a scale: 128, or -1 for all of them (scales [1,"
+                        "Input features that share a scale: 32, 64, 128, or -1 for all (scales [1,"
                                 + " N]). Default: the input's metadata, or else 128.")
         private Integer group;
 

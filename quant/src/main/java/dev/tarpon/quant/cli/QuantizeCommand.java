@@ -62,7 +62,7 @@ final class QuantizeCommand implements Callable<Integer> {
             paramLabel = "SIZE",
             defaultValue = "128",
             description =
-                    "Input features that share a scale: 128, or -1 for all of them. Default: 128.")
+                    "Input features that share a scale: 32, 64, 128, or -1 for all. Default: 128.")
     private int group;
 
     @Option(

@@ -68,7 +68,7 @@ class CommandsTest {
 
     @Test
     void test_demo_refuses_bad_options() {
-        CliRun.of("demo", "--group", 64).fails(ExitCode.USAGE, "--group 64");
+        CliRun.of("demo", "--group", 48).fails(ExitCode.USAGE, "--group 48");
         CliRun.of("demo", "--pairs", 0).fails(ExitCode.USAGE, "--pairs 0");
         CliRun.of("demo", "--activation", "f64").fails(ExitCode.USAGE, "f64");
         CliRun.of("demo", "--device", "cpu:9").fails(ExitCode.DEVICE_UNAVAILABLE, "9");

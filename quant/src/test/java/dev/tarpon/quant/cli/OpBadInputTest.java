@@ -148,7 +148,7 @@ class OpBadInputTest {
     void test_op_refuses_a_bad_command_line() throws IOException {
         HostTensor weight = floats("weight", 4, 128);
         run("linear-pack", weight, "--bits", "3").fails(ExitCode.USAGE, "--bits 3");
-        run("linear-pack", weight, "--group", "64").fails(ExitCode.USAGE, "--group 64");
+        run("linear-pack", weight, "--group", "48").fails(ExitCode.USAGE, "--group 48");
         run("linear-pack", weight, "--form", "gptq").fails(ExitCode.USAGE, "gptq");
         run("linear", weight, "--device", "toaster").fails(ExitCode.USAGE, "toaster");
         CliRun.of("op", "linear-pack").fails(ExitCode.USAGE, "--in", "--out");
