@@ -88,7 +88,7 @@ struct Layer {
                                     shape.k,
                                     128,
                                     (shape.k + 127) / 128,
-                                    TARPON_WEIGHT_INT4_SYMMETRIC,
+                                    TARPON_WEIGHT_INT4,
                                     options.dtype,
                                     options.arithmetic};
         std::mt19937_64 random(1);
@@ -99,7 +99,7 @@ struct Layer {
         const LinearVariant &chosen = choose(device, problem, options.variant);
         variant = chosen.name;
         do {
-            copies.push_back(chosen.create(device, problem, codes.data(), scales.data()));
+            copies.push_back(chosen.create(device, problem, {codes.data(), scales.data()}));
         } while (options.cold && copies.size() * weights_bytes() < kColdBytes);
     }
 

@@ -50,7 +50,7 @@ extern "C" {
 #define TARPON_VERSION_PATCH 0
 
 /* Changes whenever a symbol, signature, struct layout or constant changes incompatibly. */
-#define TARPON_ABI_VERSION 1
+#define TARPON_ABI_VERSION 2
 
 /* The version of the loaded library, "MAJOR.MINOR.PATCH"; static storage, never NULL. */
 TARPON_API const char *tarpon_version(void);
@@ -267,15 +267,73 @@ TARPON_API tarpon_status tarpon_marlin_unpack(const int32_t *qweight, const uint
 
 typedef struct tarpon_linear tarpon_linear;
 
+/* The codes. A weight is made of its code by the zero type: see there. */
 typedef int32_t tarpon_weight_type;
 enum {
-    TARPON_WEIGHT_INT4_SYMMETRIC = 0 /* 4-bit codes, weight = (code - 8) * scale */
+    TARPON_WEIGHT_INT4 = 0,    /* 0..15 */
+    TARPON_WEIGHT_INT8 = 1,    /* 0..255 */
+    TARPON_WEIGHT_FP8_E4M3 = 2 /* the bits of an e4m3 number (OCP "fn"); NaN is refused */
 };
 
+/* SYMMETRIC is the only one of FP8_E4M3 and of sparse weights. */
+typedef int32_t tarpon_zero_type;
+enum {
+    /* weight = (code - 8) * scale, (code - 128) * scale, or e4m3(code) * scale */
+    TARPON_ZERO_SYMMETRIC = 0,
+    /* weight = (code - zero) * scale, zero uint8 [G, N] in the range of codes */
+    TARPON_ZERO_INTEGER = 1,
+    /* weight = code * scale + minimum, minimum [G, N] of the scales' type (GGUF's Q4_1 and Q4_K;
+     * HQQ with minimum = -zero * scale) */
+    TARPON_ZERO_FLOAT = 2
+};
+
+/* The type of scales and minimums. */
+typedef int32_t tarpon_scale_type;
+enum {
+    TARPON_SCALE_F16 = 0,
+    TARPON_SCALE_BF16 = 1,
+    TARPON_SCALE_F32 = 2
+};
+
+typedef int32_t tarpon_sparsity;
+enum {
+    TARPON_SPARSITY_NONE = 0,
+    /* 2:4: of each four weights of a column, inputs 4i..4i+3, at most two are not zero. INT4. */
+    TARPON_SPARSITY_2_4 = 1
+};
+
+/*
+ * What y may depend on beside x and W. Both give the same bits every time on one device.
+ * DETERMINISTIC is batch-invariant too: row i of y has the same bits whatever the other rows are
+ * and however many; it costs speed, see the README.
+ */
+typedef int32_t tarpon_linear_mode;
+enum {
+    TARPON_LINEAR_FAST = 0,
+    TARPON_LINEAR_DETERMINISTIC = 1
+};
+
+/*
+ * How weights come. K, N: in and out features of the part; G = ceil(K / group_size), or 1 if
+ * group_size is -1. All layouts but PLAIN and MARLIN are those of checkpoints, byte by byte.
+ */
 typedef int32_t tarpon_weight_layout;
 enum {
-    TARPON_LAYOUT_PLAIN = 0, /* codes uint8 [K, N], scales binary16 [G, N] */
-    TARPON_LAYOUT_MARLIN = 1 /* qweight int32 and scales binary16 as tarpon_marlin_pack() makes */
+    TARPON_LAYOUT_PLAIN = 0,  /* codes uint8 [K, N]; scales [G, N]; zeros [G, N] */
+    TARPON_LAYOUT_MARLIN = 1, /* as tarpon_marlin_pack() makes; INT4, SYMMETRIC, SCALE_F16 */
+    /* qweight int32 [K*bits/32, N], row r of codes in bits bits*(r % (32/bits)); zeros int32
+     * [G, N*bits/32], each stored as zero - 1; scales [G, N]; g_idx int32 [K] or NULL. INT4 or
+     * INT8; SYMMETRIC (zeros NULL) or INTEGER. */
+    TARPON_LAYOUT_GPTQ = 2,
+    TARPON_LAYOUT_GPTQ_V2 = 3, /* the same, with zeros stored as they are */
+    /* qweight int32 [K, N/8], bits 4i of word c hold column 8c + {0,2,4,6,1,3,5,7}[i]; zeros int32
+     * [G, N/8] likewise; scales [G, N]. INT4; INTEGER, or SYMMETRIC without zeros. */
+    TARPON_LAYOUT_AWQ = 4,
+    /* GGUF: qweight holds the blocks of N rows of K inputs; scales and zeros are NULL. */
+    TARPON_LAYOUT_GGUF_Q4_0 = 5, /* INT4, SYMMETRIC, SCALE_F16, group 32 */
+    TARPON_LAYOUT_GGUF_Q4_1 = 6, /* INT4, FLOAT, SCALE_F16, group 32 */
+    TARPON_LAYOUT_GGUF_Q8_0 = 7, /* INT8, SYMMETRIC, SCALE_F16, group 32 */
+    TARPON_LAYOUT_GGUF_Q4_K = 8  /* INT4, FLOAT, SCALE_F32, group 32 */
 };
 
 /*
@@ -295,23 +353,39 @@ typedef struct tarpon_linear_desc {
     uint32_t struct_size; /* sizeof(tarpon_linear_desc) */
     tarpon_weight_type weight_type;
     int64_t in_features;           /* K >= 1 */
-    int64_t out_features;          /* N >= 1 */
+    int64_t out_features;          /* N >= 1, of all parts together */
     int32_t group_size;            /* input rows that share a scale: 32, 64, 128; -1 for all */
-    tarpon_dtype activation_dtype; /* of x and y: F16, BF16; F32 on the CPU too */
+    tarpon_dtype activation_dtype; /* of x, y, bias, residual: F16, BF16; F32 on the CPU too */
     /* NULL lets the library choose; a name as in tarpon_linear_info forces one, for tests. */
     const char *variant;
     tarpon_linear_arithmetic arithmetic;
+    tarpon_zero_type zero_type;
+    tarpon_scale_type scale_type;
+    tarpon_sparsity sparsity;
+    tarpon_linear_mode mode;
     int32_t reserved; /* 0 */
 } tarpon_linear_desc;
 
-/* Weights in host memory; they are packed and copied at create and not referenced afterwards. */
+/*
+ * Weights in host memory; they are packed and copied at create and not referenced afterwards. All
+ * sizes are checked: they are exactly what shape, types and layout ask for.
+ */
 typedef struct tarpon_linear_weights {
     uint32_t struct_size; /* sizeof(tarpon_linear_weights) */
     tarpon_weight_layout layout;
-    const void *qweight;  /* uint8 codes or int32 words, by layout */
-    size_t qweight_bytes; /* exactly the size that shape and layout ask for */
-    const void *scales;   /* binary16 */
-    size_t scales_bytes;  /* likewise */
+    const void *qweight; /* codes, words or blocks, by layout */
+    size_t qweight_bytes;
+    const void *scales; /* of scale_type */
+    size_t scales_bytes;
+    const void *zeros; /* by zero_type and layout; NULL if there are none */
+    size_t zeros_bytes;
+    const void *bias; /* activation_dtype [N], added to y; or NULL */
+    size_t bias_bytes;
+    /* int32 [K]: the group of each input row (act-order), or NULL for r / group_size. Every group
+     * must have group_size rows, the last what is left; all parts of a plan the same. */
+    const int32_t *g_idx;
+    size_t g_idx_bytes;
+    int64_t out_features; /* N of this part; 0 if it is the only one */
 } tarpon_linear_weights;
 
 typedef struct tarpon_linear_info {
@@ -331,6 +405,18 @@ TARPON_API tarpon_status tarpon_linear_create(tarpon_device *device, const tarpo
                                               tarpon_linear **out_linear);
 
 /*
+ * Several linears of one input as one plan, such as Q, K and V, or gate and up: parts[i] has
+ * parts[i].out_features columns of y, in order, and desc->out_features is their sum. One run
+ * computes all of them. part_count is 1..64; layouts and biases may differ, what desc says and
+ * g_idx may not.
+ */
+TARPON_API tarpon_status tarpon_linear_create_fused(tarpon_device *device,
+                                                    const tarpon_linear_desc *desc,
+                                                    const tarpon_linear_weights *parts,
+                                                    int32_t part_count,
+                                                    tarpon_linear **out_linear);
+
+/*
  * Stores how many bytes of device memory a run with up to m rows needs as workspace (may be 0).
  * It never shrinks as m grows, so the largest m serves all smaller ones.
  */
@@ -338,8 +424,8 @@ TARPON_API tarpon_status tarpon_linear_workspace_bytes(const tarpon_linear *line
                                                        size_t *out_bytes);
 
 /*
- * y[M, N] = x[M, K] * W[K, N], accumulated in binary32, both x and y in activation_dtype and in
- * device memory, aligned to their element size; they must not overlap. m may be 0: nothing is
+ * y[M, N] = x[M, K] * W[K, N] + bias, accumulated in binary32, both x and y in activation_dtype and
+ * in device memory, aligned to their element size; they must not overlap. m may be 0: nothing is
  * done. workspace: at least tarpon_linear_workspace_bytes(m) bytes of device memory aligned to 256
  * bytes, contents arbitrary, exclusive to this run until it completes; NULL if 0 bytes are needed.
  * stream may be NULL: the device's default stream. Queues the work and returns (on the CPU: does
@@ -348,6 +434,15 @@ TARPON_API tarpon_status tarpon_linear_workspace_bytes(const tarpon_linear *line
 TARPON_API tarpon_status tarpon_linear_run(const tarpon_linear *linear, const void *x, void *y,
                                            int64_t m, void *workspace, size_t workspace_bytes,
                                            tarpon_stream *stream);
+
+/*
+ * tarpon_linear_run() with y = x * W + bias + residual, summed in binary32 and rounded once.
+ * residual: [M, N] of activation_dtype; y itself, or apart from it; NULL: as tarpon_linear_run().
+ */
+TARPON_API tarpon_status tarpon_linear_run_residual(const tarpon_linear *linear, const void *x,
+                                                    const void *residual, void *y, int64_t m,
+                                                    void *workspace, size_t workspace_bytes,
+                                                    tarpon_stream *stream);
 
 /* Fills *out_info, whose struct_size the caller has set. */
 TARPON_API tarpon_status tarpon_linear_get_info(const tarpon_linear *linear,

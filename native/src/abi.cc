@@ -279,6 +279,18 @@ tarpon_status tarpon_linear_create(tarpon_device *device, const tarpon_linear_de
     });
 }
 
+tarpon_status tarpon_linear_create_fused(tarpon_device *device, const tarpon_linear_desc *desc,
+                                         const tarpon_linear_weights *parts, int32_t part_count,
+                                         tarpon_linear **out_linear) {
+    return guarded([&] {
+        if (part_count != 1) {
+            fail(TARPON_ERROR_UNSUPPORTED, "part_count is %d; this build fuses 1 part", part_count);
+        }
+        tarpon_status status = tarpon_linear_create(device, desc, parts, out_linear);
+        if (status != TARPON_OK) fail(status, "%s", tarpon::last_error());
+    });
+}
+
 tarpon_status tarpon_linear_workspace_bytes(const tarpon_linear *linear, int64_t m,
                                             size_t *out_bytes) {
     return guarded([&] {
@@ -292,8 +304,9 @@ tarpon_status tarpon_linear_workspace_bytes(const tarpon_linear *linear, int64_t
     });
 }
 
-tarpon_status tarpon_linear_run(const tarpon_linear *linear, const void *x, void *y, int64_t m,
-                                void *workspace, size_t workspace_bytes, tarpon_stream *stream) {
+tarpon_status tarpon_linear_run_residual(const tarpon_linear *linear, const void *x,
+                                         const void *residual, void *y, int64_t m, void *workspace,
+                                         size_t workspace_bytes, tarpon_stream *stream) {
     if (!linear) return tarpon::set_error(TARPON_ERROR_INVALID_ARGUMENT, "linear is NULL");
     if (m == 0) return TARPON_OK;
     if (!x || !y || m < 0) {
@@ -302,7 +315,12 @@ tarpon_status tarpon_linear_run(const tarpon_linear *linear, const void *x, void
                                  "NULL and m must be >= 0",
                                  x, y, static_cast<long long>(m));
     }
-    return linear->impl->run({x, y, m, workspace, workspace_bytes, impl_or_null(stream)});
+    return linear->impl->run({x, y, m, workspace, workspace_bytes, impl_or_null(stream), residual});
+}
+
+tarpon_status tarpon_linear_run(const tarpon_linear *linear, const void *x, void *y, int64_t m,
+                                void *workspace, size_t workspace_bytes, tarpon_stream *stream) {
+    return tarpon_linear_run_residual(linear, x, nullptr, y, m, workspace, workspace_bytes, stream);
 }
 
 tarpon_status tarpon_linear_get_info(const tarpon_linear *linear, tarpon_linear_info *out_info) {

@@ -33,10 +33,11 @@ struct LinearArgs {
     int64_t m;
     void *workspace;
     size_t workspace_bytes;
-    const Stream *stream;  // null: the device's default stream
+    const Stream *stream;            // null: the device's default stream
+    const void *residual = nullptr;  // [m, N] activation_dtype, y itself or apart from it; or null
 };
 
-// The validated description of a linear layer and its weights in plain order (see linear.h).
+// The validated description of a linear layer (see linear.h).
 struct LinearProblem {
     int64_t n, k;
     int64_t group_size;  // K for per-channel scales
@@ -44,6 +45,22 @@ struct LinearProblem {
     tarpon_weight_type weight_type;
     tarpon_dtype activation_dtype;
     tarpon_linear_arithmetic arithmetic = TARPON_ARITHMETIC_EXACT;
+    tarpon_zero_type zero_type = TARPON_ZERO_SYMMETRIC;
+    tarpon_scale_type scale_type = TARPON_SCALE_F16;
+    tarpon_sparsity sparsity = TARPON_SPARSITY_NONE;
+    tarpon_linear_mode mode = TARPON_LINEAR_FAST;
+    bool has_bias = false;  // LinearWeights.bias is not null
+    bool permuted = false;  // inputs are gathered: LinearWeights.permutation is not null
+};
+
+// The weights of a layer in plain order, in host memory, during create() only.
+struct LinearWeights {
+    const uint8_t *codes;         // [K, N]
+    const void *scales;           // [groups, N] of scale_type
+    const void *zeros = nullptr;  // uint8 or minimums of scale_type, [groups, N]; null if symmetric
+    const void *bias = nullptr;   // [N] of activation_dtype, or null
+    // [K]: row r of codes is of input permutation[r]; null: identity.
+    const int32_t *permutation = nullptr;
 };
 
 // An immutable, packed linear layer on one device. run() is hot: it neither throws nor allocates.
@@ -75,9 +92,8 @@ struct LinearVariant {
     const char *name;   // "cpu_avx512", "sm80_mma"
     const char *needs;  // for error messages: "AVX-512 F/BW/VL; fp32, fp16, bf16; group 128 or -1"
     bool (*supports)(const Device &device, const LinearProblem &problem);
-    // codes uint8 [K, N] and scales binary16 [groups, N] in plain order, host memory.
     std::unique_ptr<LinearPlan> (*create)(Device &device, const LinearProblem &problem,
-                                          const uint8_t *codes, const uint16_t *scales);
+                                          const LinearWeights &weights);
 };
 
 struct KvProblem;  // kv_cache.h

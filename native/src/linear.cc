@@ -83,31 +83,46 @@ w4_gemm::WeightDtype checked_weight_dtype(tarpon_dtype dtype) {
          dtype_name(dtype));
 }
 
+// Refuses what no descriptor may hold; what no kernel serves is the registry's to say.
+void check_enum(const char *name, int32_t value, int32_t last, const char *values) {
+    if (value >= 0 && value <= last) return;
+    fail(TARPON_ERROR_INVALID_ARGUMENT, "desc->%s is %d; it must be %s", name, value, values);
+}
+
 LinearProblem checked_problem(const tarpon_linear_desc &desc, const Shape &shape) {
-    if (desc.weight_type != TARPON_WEIGHT_INT4_SYMMETRIC) {
-        fail(TARPON_ERROR_UNSUPPORTED,
-             "desc->weight_type is %d; supported is TARPON_WEIGHT_INT4_SYMMETRIC (0)",
-             desc.weight_type);
-    }
-    if (desc.activation_dtype != TARPON_F32 && desc.activation_dtype != TARPON_F16 &&
-        desc.activation_dtype != TARPON_BF16) {
+    check_enum("weight_type", desc.weight_type, TARPON_WEIGHT_FP8_E4M3,
+               "TARPON_WEIGHT_INT4 (0), _INT8 (1) or _FP8_E4M3 (2)");
+    check_enum("zero_type", desc.zero_type, TARPON_ZERO_FLOAT,
+               "TARPON_ZERO_SYMMETRIC (0), _INTEGER (1) or _FLOAT (2)");
+    check_enum("scale_type", desc.scale_type, TARPON_SCALE_F32,
+               "TARPON_SCALE_F16 (0), _BF16 (1) or _F32 (2)");
+    check_enum("sparsity", desc.sparsity, TARPON_SPARSITY_2_4,
+               "TARPON_SPARSITY_NONE (0) or _2_4 (1)");
+    check_enum("mode", desc.mode, TARPON_LINEAR_DETERMINISTIC,
+               "TARPON_LINEAR_FAST (0) or _DETERMINISTIC (1)");
+    check_enum("arithmetic", desc.arithmetic, TARPON_ARITHMETIC_INT8_ACTIVATIONS,
+               "TARPON_ARITHMETIC_EXACT (0) or _INT8_ACTIVATIONS (1)");
+    if (desc.activation_dtype < TARPON_F32 || desc.activation_dtype > TARPON_BF16) {
         fail(TARPON_ERROR_INVALID_ARGUMENT,
              "desc->activation_dtype is %d (%s); it must be F32 (0), F16 (1) or BF16 (2)",
              desc.activation_dtype, dtype_name(desc.activation_dtype));
     }
-    if (desc.arithmetic != TARPON_ARITHMETIC_EXACT &&
-        desc.arithmetic != TARPON_ARITHMETIC_INT8_ACTIVATIONS) {
-        fail(TARPON_ERROR_INVALID_ARGUMENT,
-             "desc->arithmetic is %d; it must be TARPON_ARITHMETIC_EXACT (0) or _INT8_ACTIVATIONS "
-             "(1)",
-             desc.arithmetic);
-    }
     if (desc.reserved != 0) {
         fail(TARPON_ERROR_INVALID_ARGUMENT, "desc->reserved is %d; it must be 0", desc.reserved);
     }
-    return {shape.n,        shape.k,          shape.group_size,
-            shape.groups,   desc.weight_type, desc.activation_dtype,
-            desc.arithmetic};
+    LinearProblem problem{};
+    problem.n = shape.n;
+    problem.k = shape.k;
+    problem.group_size = shape.group_size;
+    problem.groups = shape.groups;
+    problem.weight_type = desc.weight_type;
+    problem.activation_dtype = desc.activation_dtype;
+    problem.arithmetic = desc.arithmetic;
+    problem.zero_type = desc.zero_type;
+    problem.scale_type = desc.scale_type;
+    problem.sparsity = desc.sparsity;
+    problem.mode = desc.mode;
+    return problem;
 }
 
 }  // namespace
@@ -117,6 +132,8 @@ std::unique_ptr<LinearPlan> create_linear(Device &device, const tarpon_linear_de
                                           const char **out_variant) {
     Shape shape = checked_shape(desc.out_features, desc.in_features, desc.group_size);
     LinearProblem problem = checked_problem(desc, shape);
+    problem.has_bias = weights.bias != nullptr;
+    problem.permuted = weights.g_idx != nullptr;
     const LinearVariant &variant = choose_linear_variant(device, problem, desc.variant);
     if (!weights.qweight || !weights.scales) {
         fail(TARPON_ERROR_INVALID_ARGUMENT,
@@ -135,7 +152,7 @@ std::unique_ptr<LinearPlan> create_linear(Device &device, const tarpon_linear_de
             auto scales = static_cast<const uint16_t *>(weights.scales);
             check_codes(codes, shape);
             check_scales(scales, shape);
-            return variant.create(device, problem, codes, scales);
+            return variant.create(device, problem, {codes, scales});
         }
         case TARPON_LAYOUT_MARLIN: {
             auto size = w4_gemm::marlin_size(shape.n, shape.k, shape.groups);
@@ -149,7 +166,7 @@ std::unique_ptr<LinearPlan> create_linear(Device &device, const tarpon_linear_de
                                    static_cast<const uint16_t *>(weights.scales), shape.n, shape.k,
                                    shape.groups, codes.data(), scales.data());
             check_scales(scales.data(), shape);
-            return variant.create(device, problem, codes.data(), scales.data());
+            return variant.create(device, problem, {codes.data(), scales.data()});
         }
     }
     fail(TARPON_ERROR_INVALID_ARGUMENT,

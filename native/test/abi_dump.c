@@ -94,9 +94,28 @@ static void print_constants(void) {
     CONSTANT(TARPON_DEVICE_SIM);
     CONSTANT(TARPON_DEVICE_CUDA);
 
-    CONSTANT(TARPON_WEIGHT_INT4_SYMMETRIC);
+    CONSTANT(TARPON_WEIGHT_INT4);
+    CONSTANT(TARPON_WEIGHT_INT8);
+    CONSTANT(TARPON_WEIGHT_FP8_E4M3);
+    CONSTANT(TARPON_ZERO_SYMMETRIC);
+    CONSTANT(TARPON_ZERO_INTEGER);
+    CONSTANT(TARPON_ZERO_FLOAT);
+    CONSTANT(TARPON_SCALE_F16);
+    CONSTANT(TARPON_SCALE_BF16);
+    CONSTANT(TARPON_SCALE_F32);
+    CONSTANT(TARPON_SPARSITY_NONE);
+    CONSTANT(TARPON_SPARSITY_2_4);
+    CONSTANT(TARPON_LINEAR_FAST);
+    CONSTANT(TARPON_LINEAR_DETERMINISTIC);
     CONSTANT(TARPON_LAYOUT_PLAIN);
     CONSTANT(TARPON_LAYOUT_MARLIN);
+    CONSTANT(TARPON_LAYOUT_GPTQ);
+    CONSTANT(TARPON_LAYOUT_GPTQ_V2);
+    CONSTANT(TARPON_LAYOUT_AWQ);
+    CONSTANT(TARPON_LAYOUT_GGUF_Q4_0);
+    CONSTANT(TARPON_LAYOUT_GGUF_Q4_1);
+    CONSTANT(TARPON_LAYOUT_GGUF_Q8_0);
+    CONSTANT(TARPON_LAYOUT_GGUF_Q4_K);
     CONSTANT(TARPON_ARITHMETIC_EXACT);
     CONSTANT(TARPON_ARITHMETIC_INT8_ACTIVATIONS);
 
@@ -158,6 +177,10 @@ static void print_structs(void) {
     FIELD(tarpon_linear_desc, activation_dtype);
     FIELD(tarpon_linear_desc, variant);
     FIELD(tarpon_linear_desc, arithmetic);
+    FIELD(tarpon_linear_desc, zero_type);
+    FIELD(tarpon_linear_desc, scale_type);
+    FIELD(tarpon_linear_desc, sparsity);
+    FIELD(tarpon_linear_desc, mode);
     FIELD(tarpon_linear_desc, reserved);
 
     STRUCT(tarpon_linear_weights);
@@ -167,6 +190,13 @@ static void print_structs(void) {
     FIELD(tarpon_linear_weights, qweight_bytes);
     FIELD(tarpon_linear_weights, scales);
     FIELD(tarpon_linear_weights, scales_bytes);
+    FIELD(tarpon_linear_weights, zeros);
+    FIELD(tarpon_linear_weights, zeros_bytes);
+    FIELD(tarpon_linear_weights, bias);
+    FIELD(tarpon_linear_weights, bias_bytes);
+    FIELD(tarpon_linear_weights, g_idx);
+    FIELD(tarpon_linear_weights, g_idx_bytes);
+    FIELD(tarpon_linear_weights, out_features);
 
     STRUCT(tarpon_linear_info);
     FIELD(tarpon_linear_info, struct_size);
@@ -273,9 +303,13 @@ static void print_functions(void) {
 
     FUNCTION(int32_t, tarpon_linear_create, tarpon_device *, const tarpon_linear_desc *,
              const tarpon_linear_weights *, tarpon_linear **);
+    FUNCTION(int32_t, tarpon_linear_create_fused, tarpon_device *, const tarpon_linear_desc *,
+             const tarpon_linear_weights *, int32_t, tarpon_linear **);
     FUNCTION(int32_t, tarpon_linear_workspace_bytes, const tarpon_linear *, int64_t, size_t *);
     FUNCTION(int32_t, tarpon_linear_run, const tarpon_linear *, const void *, void *, int64_t,
              void *, size_t, tarpon_stream *);
+    FUNCTION(int32_t, tarpon_linear_run_residual, const tarpon_linear *, const void *, const void *,
+             void *, int64_t, void *, size_t, tarpon_stream *);
     FUNCTION(int32_t, tarpon_linear_get_info, const tarpon_linear *, tarpon_linear_info *);
     FUNCTION(void, tarpon_linear_destroy, tarpon_linear *);
 

@@ -120,7 +120,7 @@ inline tarpon_status create_linear(tarpon_device *device, const Layer &layer, ta
                                    const char *variant, Owned<tarpon_linear> *out) {
     tarpon_linear_desc desc{};
     desc.struct_size = sizeof desc;
-    desc.weight_type = TARPON_WEIGHT_INT4_SYMMETRIC;
+    desc.weight_type = TARPON_WEIGHT_INT4;
     desc.in_features = layer.k;
     desc.out_features = layer.n;
     desc.group_size = layer.group_size;

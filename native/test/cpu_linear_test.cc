@@ -163,11 +163,11 @@ std::unique_ptr<Device> open(Isa isa, int threads) {
 std::unique_ptr<LinearPlan> make_plan(Device &device, const Layer &layer,
                                       tarpon_linear_arithmetic arithmetic = kExact) {
     const LinearProblem problem{
-        layer.n,     layer.k,   layer.group_size, layer.groups, TARPON_WEIGHT_INT4_SYMMETRIC,
+        layer.n,     layer.k,   layer.group_size, layer.groups, TARPON_WEIGHT_INT4,
         layer.dtype, arithmetic};
     for (const LinearVariant &variant : device.linear_variants()) {
         if (!variant.supports(device, problem)) continue;
-        return variant.create(device, problem, layer.codes.data(), layer.scales.data());
+        return variant.create(device, problem, {layer.codes.data(), layer.scales.data()});
     }
     fail(TARPON_ERROR_INTERNAL, "no variant");
 }

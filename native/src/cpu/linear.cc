@@ -214,6 +214,9 @@ tarpon_status PanelLinear::run(const LinearArgs &args) const noexcept {
                          static_cast<long long>(args.m));
     }
     if (args.m == 0) return TARPON_OK;
+    if (args.residual) {
+        return set_error(TARPON_ERROR_UNSUPPORTED, "linear run: this kernel adds no residual");
+    }
     const size_t needed = workspace_bytes(args.m);
     if (args.workspace_bytes < needed || (needed > 0 && !args.workspace)) {
         return set_error(TARPON_ERROR_INVALID_ARGUMENT,
@@ -258,20 +261,26 @@ bool group_fits_steps(const LinearProblem &problem) {
            problem.group_size % kUnitRows == 0;
 }
 
+bool plain_format(const LinearProblem &problem) {
+    return problem.zero_type == TARPON_ZERO_SYMMETRIC && problem.scale_type == TARPON_SCALE_F16 &&
+           problem.sparsity == TARPON_SPARSITY_NONE && problem.mode == TARPON_LINEAR_FAST &&
+           !problem.permuted && !problem.has_bias;
+}
+
 template <Isa kIsa, tarpon_linear_arithmetic kArithmetic, FindKernel kFind>
 LinearVariant variant(const char *name, const char *needs) {
     return {name, needs,
             [](const Device &device, const LinearProblem &problem) {
                 return static_cast<const CpuDevice &>(device).isa() >= kIsa &&
-                       problem.weight_type == TARPON_WEIGHT_INT4_SYMMETRIC &&
+                       problem.weight_type == TARPON_WEIGHT_INT4 && plain_format(problem) &&
                        problem.arithmetic == kArithmetic && group_fits_steps(problem) &&
                        kFind(problem.activation_dtype) != nullptr;
             },
-            [](Device &device, const LinearProblem &problem, const uint8_t *codes,
-               const uint16_t *scales) -> std::unique_ptr<LinearPlan> {
-                return std::make_unique<PanelLinear>(static_cast<CpuDevice &>(device).pool(),
-                                                     *kFind(problem.activation_dtype), problem,
-                                                     codes, scales);
+            [](Device &device, const LinearProblem &problem,
+               const LinearWeights &weights) -> std::unique_ptr<LinearPlan> {
+                return std::make_unique<PanelLinear>(
+                    static_cast<CpuDevice &>(device).pool(), *kFind(problem.activation_dtype),
+                    problem, weights.codes, static_cast<const uint16_t *>(weights.scales));
             }};
 }
 

@@ -85,6 +85,9 @@ class Sm80Linear final : public LinearPlan {
     size_t workspace_bytes(int64_t m) const override { return m <= 0 ? 0 : decision(m).workspace; }
 
     tarpon_status run(const LinearArgs &args) const noexcept override {
+        if (args.residual) {
+            return set_error(TARPON_ERROR_UNSUPPORTED, "linear run: this kernel adds no residual");
+        }
         const size_t needed = workspace_bytes(args.m);
         if (args.workspace_bytes < needed) {
             return set_error(TARPON_ERROR_INVALID_ARGUMENT,
@@ -157,18 +160,25 @@ bool group_fits_slabs(const LinearProblem &problem) {
                                    std::has_single_bit(static_cast<uint64_t>(problem.group_size)));
 }
 
+bool plain_format(const LinearProblem &problem) {
+    return problem.zero_type == TARPON_ZERO_SYMMETRIC && problem.scale_type == TARPON_SCALE_F16 &&
+           problem.sparsity == TARPON_SPARSITY_NONE && problem.mode == TARPON_LINEAR_FAST &&
+           !problem.permuted && !problem.has_bias;
+}
+
 bool sm80_supports(const Device &device, const LinearProblem &problem) {
     tarpon_device_info info{};
     device.info(info);
-    return info.compute_capability >= 80 && problem.weight_type == TARPON_WEIGHT_INT4_SYMMETRIC &&
-           problem.arithmetic == TARPON_ARITHMETIC_EXACT &&
+    return info.compute_capability >= 80 && problem.weight_type == TARPON_WEIGHT_INT4 &&
+           plain_format(problem) && problem.arithmetic == TARPON_ARITHMETIC_EXACT &&
            (problem.activation_dtype == TARPON_F16 || problem.activation_dtype == TARPON_BF16) &&
            group_fits_slabs(problem) && problem.n <= kMaxFeatures && problem.k <= kMaxFeatures;
 }
 
 std::unique_ptr<LinearPlan> create_sm80(Device &device, const LinearProblem &problem,
-                                        const uint8_t *codes, const uint16_t *scales) {
-    return std::make_unique<Sm80Linear>(device, problem, codes, scales);
+                                        const LinearWeights &weights) {
+    return std::make_unique<Sm80Linear>(device, problem, weights.codes,
+                                        static_cast<const uint16_t *>(weights.scales));
 }
 
 }  // namespace

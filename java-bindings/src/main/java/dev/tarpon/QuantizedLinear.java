@@ -111,7 +111,7 @@ public final class QuantizedLinear implements AutoCloseable {
     private static MemorySegment description(
             QuantizedWeights weights, LinearOptions options, Arena arena) {
         MemorySegment description = tarpon_linear_desc.allocate(arena);
-        tarpon_linear_desc.weight_type(description, tarpon_h.TARPON_WEIGHT_INT4_SYMMETRIC);
+        tarpon_linear_desc.weight_type(description, tarpon_h.TARPON_WEIGHT_INT4);
         tarpon_linear_desc.in_features(description, weights.inFeatures());
         tarpon_linear_desc.out_features(description, weights.outFeatures());
         tarpon_linear_desc.group_size(description, weights.groupSize());

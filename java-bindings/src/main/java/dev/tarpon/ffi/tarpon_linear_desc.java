@@ -22,6 +22,10 @@ public final class tarpon_linear_desc {
                             C_INT.withName("activation_dtype"),
                             C_POINTER.withName("variant"),
                             C_INT.withName("arithmetic"),
+                            C_INT.withName("zero_type"),
+                            C_INT.withName("scale_type"),
+                            C_INT.withName("sparsity"),
+                            C_INT.withName("mode"),
                             C_INT.withName("reserved"))
                     .withName("tarpon_linear_desc");
 
@@ -41,6 +45,14 @@ public final class tarpon_linear_desc {
             LAYOUT.byteOffset(PathElement.groupElement("variant"));
     private static final long arithmetic$OFFSET =
             LAYOUT.byteOffset(PathElement.groupElement("arithmetic"));
+    private static final long zero_type$OFFSET =
+            LAYOUT.byteOffset(PathElement.groupElement("zero_type"));
+    private static final long scale_type$OFFSET =
+            LAYOUT.byteOffset(PathElement.groupElement("scale_type"));
+    private static final long sparsity$OFFSET =
+            LAYOUT.byteOffset(PathElement.groupElement("sparsity"));
+    private static final long mode$OFFSET =
+            LAYOUT.byteOffset(PathElement.groupElement("mode"));
 
     private tarpon_linear_desc() {}
 
@@ -81,5 +93,21 @@ public final class tarpon_linear_desc {
 
     public static void arithmetic(MemorySegment struct, int value) {
         struct.set(C_INT, arithmetic$OFFSET, value);
+    }
+
+    public static void zero_type(MemorySegment struct, int value) {
+        struct.set(C_INT, zero_type$OFFSET, value);
+    }
+
+    public static void scale_type(MemorySegment struct, int value) {
+        struct.set(C_INT, scale_type$OFFSET, value);
+    }
+
+    public static void sparsity(MemorySegment struct, int value) {
+        struct.set(C_INT, sparsity$OFFSET, value);
+    }
+
+    public static void mode(MemorySegment struct, int value) {
+        struct.set(C_INT, mode$OFFSET, value);
     }
 }
