@@ -3,11 +3,11 @@ package dev.tarpon.quant.cli;
 import dev.tarpon.DType;
 import dev.tarpon.Device;
 import dev.tarpon.DeviceKind;
+import dev.tarpon.format.AtomicFile;
 import dev.tarpon.quant.demo.Demo;
 import dev.tarpon.quant.demo.DemoReport;
 import dev.tarpon.quant.demo.DemoResult;
 import dev.tarpon.quant.demo.SentencePairs;
-import dev.tarpon.quant.format.AtomicFile;
 
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;

@@ -3,7 +3,7 @@ package dev.tarpon.quant.cli;
 import dev.tarpon.Status;
 import dev.tarpon.Tarpon;
 import dev.tarpon.TarponException;
-import dev.tarpon.quant.format.FormatException;
+import dev.tarpon.format.FormatException;
 
 import picocli.CommandLine;
 import picocli.CommandLine.IExecutionExceptionHandler;

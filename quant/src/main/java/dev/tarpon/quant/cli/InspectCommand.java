@@ -1,12 +1,12 @@
 package dev.tarpon.quant.cli;
 
+import dev.tarpon.format.HostTensor;
+import dev.tarpon.format.Names;
+import dev.tarpon.format.SafetensorsFile;
+import dev.tarpon.format.Shapes;
 import dev.tarpon.quant.convert.ModelSource;
-import dev.tarpon.quant.format.HostTensor;
-import dev.tarpon.quant.format.Names;
 import dev.tarpon.quant.format.OnnxFile;
 import dev.tarpon.quant.format.OnnxLinears;
-import dev.tarpon.quant.format.SafetensorsFile;
-import dev.tarpon.quant.format.Shapes;
 
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;

@@ -2,7 +2,7 @@ package dev.tarpon.quant.cli;
 
 import dev.tarpon.CodeMap;
 import dev.tarpon.Device;
-import dev.tarpon.quant.format.ElementType;
+import dev.tarpon.format.ElementType;
 import dev.tarpon.quant.op.BlockwiseOps;
 import dev.tarpon.quant.op.BlockwiseOptions;
 import dev.tarpon.quant.op.MapName;

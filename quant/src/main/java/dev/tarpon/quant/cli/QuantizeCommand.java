@@ -1,8 +1,8 @@
 package dev.tarpon.quant.cli;
 
+import dev.tarpon.format.FormatException;
 import dev.tarpon.quant.convert.ModelQuantizer;
 import dev.tarpon.quant.convert.ModelSource;
-import dev.tarpon.quant.format.FormatException;
 
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;

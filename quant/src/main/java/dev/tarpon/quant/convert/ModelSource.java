@@ -1,10 +1,10 @@
 package dev.tarpon.quant.convert;
 
-import dev.tarpon.quant.format.FormatException;
-import dev.tarpon.quant.format.HostTensor;
+import dev.tarpon.format.FormatException;
+import dev.tarpon.format.HostTensor;
+import dev.tarpon.format.SafetensorsFile;
 import dev.tarpon.quant.format.OnnxFile;
 import dev.tarpon.quant.format.OnnxLinears;
-import dev.tarpon.quant.format.SafetensorsFile;
 
 import java.io.IOException;
 import java.nio.file.Path;

@@ -1,5 +1,7 @@
 package dev.tarpon.quant.format;
 
+import dev.tarpon.format.FormatException;
+
 /** An ONNX file is malformed, or holds something that this reader does not know. */
 public final class OnnxException extends FormatException {
     private static final long serialVersionUID = 1L;

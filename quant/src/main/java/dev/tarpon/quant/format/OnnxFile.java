@@ -1,5 +1,8 @@
 package dev.tarpon.quant.format;
 
+import dev.tarpon.format.HostTensor;
+import dev.tarpon.format.Names;
+
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;

@@ -1,5 +1,8 @@
 package dev.tarpon.quant.format;
 
+import dev.tarpon.format.HostTensor;
+import dev.tarpon.format.Names;
+
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;

@@ -1,5 +1,10 @@
 package dev.tarpon.quant.format;
 
+import dev.tarpon.format.ElementType;
+import dev.tarpon.format.HostTensor;
+import dev.tarpon.format.Names;
+import dev.tarpon.format.Shapes;
+
 import java.io.ByteArrayOutputStream;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;

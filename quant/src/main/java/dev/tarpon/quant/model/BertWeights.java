@@ -1,12 +1,12 @@
 package dev.tarpon.quant.model;
 
-import dev.tarpon.quant.format.ElementType;
-import dev.tarpon.quant.format.FormatException;
-import dev.tarpon.quant.format.HostTensor;
-import dev.tarpon.quant.format.Names;
+import dev.tarpon.format.ElementType;
+import dev.tarpon.format.FormatException;
+import dev.tarpon.format.HostTensor;
+import dev.tarpon.format.Names;
+import dev.tarpon.format.Shapes;
 import dev.tarpon.quant.format.OnnxFile;
 import dev.tarpon.quant.format.OnnxLinears;
-import dev.tarpon.quant.format.Shapes;
 
 import java.io.IOException;
 import java.nio.file.Path;

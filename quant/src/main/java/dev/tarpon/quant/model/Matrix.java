@@ -1,6 +1,6 @@
 package dev.tarpon.quant.model;
 
-import dev.tarpon.quant.format.Shapes;
+import dev.tarpon.format.Shapes;
 
 /**
  * A weight matrix in host memory.

@@ -7,10 +7,10 @@ import dev.tarpon.Device;
 import dev.tarpon.Stream;
 import dev.tarpon.Tarpon;
 import dev.tarpon.Tensor;
-import dev.tarpon.quant.format.ElementType;
-import dev.tarpon.quant.format.FormatException;
-import dev.tarpon.quant.format.HostTensor;
-import dev.tarpon.quant.format.SafetensorsWriter;
+import dev.tarpon.format.ElementType;
+import dev.tarpon.format.FormatException;
+import dev.tarpon.format.HostTensor;
+import dev.tarpon.format.SafetensorsWriter;
 
 import java.io.IOException;
 import java.lang.foreign.Arena;

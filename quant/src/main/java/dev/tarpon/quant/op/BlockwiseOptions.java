@@ -2,7 +2,7 @@ package dev.tarpon.quant.op;
 
 import dev.tarpon.BlockwiseQuantizer;
 import dev.tarpon.CodeMap;
-import dev.tarpon.quant.format.ElementType;
+import dev.tarpon.format.ElementType;
 
 /**
  * What a command line says about block-wise quantisation; null is what it does not say.

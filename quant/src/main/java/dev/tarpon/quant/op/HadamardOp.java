@@ -5,8 +5,8 @@ import dev.tarpon.Hadamard;
 import dev.tarpon.Stream;
 import dev.tarpon.Tarpon;
 import dev.tarpon.Tensor;
-import dev.tarpon.quant.format.HostTensor;
-import dev.tarpon.quant.format.SafetensorsWriter;
+import dev.tarpon.format.HostTensor;
+import dev.tarpon.format.SafetensorsWriter;
 
 import java.io.IOException;
 import java.lang.foreign.Arena;

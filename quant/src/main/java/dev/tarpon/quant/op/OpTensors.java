@@ -5,9 +5,9 @@ import dev.tarpon.Device;
 import dev.tarpon.Stream;
 import dev.tarpon.TarponException;
 import dev.tarpon.Tensor;
-import dev.tarpon.quant.format.ElementType;
-import dev.tarpon.quant.format.FormatException;
-import dev.tarpon.quant.format.HostTensor;
+import dev.tarpon.format.ElementType;
+import dev.tarpon.format.FormatException;
+import dev.tarpon.format.HostTensor;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;

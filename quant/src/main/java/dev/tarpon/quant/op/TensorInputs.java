@@ -1,11 +1,11 @@
 package dev.tarpon.quant.op;
 
-import dev.tarpon.quant.format.ElementType;
-import dev.tarpon.quant.format.FormatException;
-import dev.tarpon.quant.format.HostTensor;
-import dev.tarpon.quant.format.Names;
-import dev.tarpon.quant.format.SafetensorsFile;
-import dev.tarpon.quant.format.Shapes;
+import dev.tarpon.format.ElementType;
+import dev.tarpon.format.FormatException;
+import dev.tarpon.format.HostTensor;
+import dev.tarpon.format.Names;
+import dev.tarpon.format.SafetensorsFile;
+import dev.tarpon.format.Shapes;
 
 import java.io.IOException;
 import java.nio.file.Path;

@@ -3,9 +3,9 @@ package dev.tarpon.quant.op;
 import dev.tarpon.DType;
 import dev.tarpon.QuantizedWeights;
 import dev.tarpon.TarponException;
-import dev.tarpon.quant.format.ElementType;
-import dev.tarpon.quant.format.FormatException;
-import dev.tarpon.quant.format.HostTensor;
+import dev.tarpon.format.ElementType;
+import dev.tarpon.format.FormatException;
+import dev.tarpon.format.HostTensor;
 
 import java.lang.foreign.Arena;
 import java.util.ArrayList;

@@ -5,8 +5,8 @@ import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
 
-import dev.tarpon.quant.format.FormatException;
-import dev.tarpon.quant.format.Names;
+import dev.tarpon.format.FormatException;
+import dev.tarpon.format.Names;
 
 import java.io.IOException;
 import java.io.Reader;

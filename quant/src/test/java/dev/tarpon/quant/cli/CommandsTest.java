@@ -8,11 +8,11 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.tarpon.DeviceKind;
 import dev.tarpon.Tarpon;
+import dev.tarpon.format.ElementType;
+import dev.tarpon.format.HostTensor;
+import dev.tarpon.format.SafetensorsFile;
+import dev.tarpon.format.SafetensorsWriter;
 import dev.tarpon.quant.TestPaths;
-import dev.tarpon.quant.format.ElementType;
-import dev.tarpon.quant.format.HostTensor;
-import dev.tarpon.quant.format.SafetensorsFile;
-import dev.tarpon.quant.format.SafetensorsWriter;
 
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;

@@ -6,9 +6,9 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.tarpon.DeviceKind;
 import dev.tarpon.Tarpon;
-import dev.tarpon.quant.format.ElementType;
-import dev.tarpon.quant.format.HostTensor;
-import dev.tarpon.quant.format.SafetensorsWriter;
+import dev.tarpon.format.ElementType;
+import dev.tarpon.format.HostTensor;
+import dev.tarpon.format.SafetensorsWriter;
 
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;

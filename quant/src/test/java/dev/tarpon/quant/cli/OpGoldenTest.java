@@ -3,9 +3,9 @@ package dev.tarpon.quant.cli;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.tarpon.format.ElementType;
+import dev.tarpon.format.HostTensor;
 import dev.tarpon.quant.TestPaths;
-import dev.tarpon.quant.format.ElementType;
-import dev.tarpon.quant.format.HostTensor;
 
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;

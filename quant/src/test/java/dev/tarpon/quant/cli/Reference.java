@@ -1,6 +1,6 @@
 package dev.tarpon.quant.cli;
 
-import dev.tarpon.quant.format.HostTensor;
+import dev.tarpon.format.HostTensor;
 
 import java.lang.foreign.ValueLayout;
 

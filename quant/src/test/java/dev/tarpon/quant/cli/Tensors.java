@@ -1,10 +1,10 @@
 package dev.tarpon.quant.cli;
 
 import dev.tarpon.HalfFloats;
-import dev.tarpon.quant.format.ElementType;
-import dev.tarpon.quant.format.HostTensor;
-import dev.tarpon.quant.format.SafetensorsFile;
-import dev.tarpon.quant.format.SafetensorsWriter;
+import dev.tarpon.format.ElementType;
+import dev.tarpon.format.HostTensor;
+import dev.tarpon.format.SafetensorsFile;
+import dev.tarpon.format.SafetensorsWriter;
 
 import java.io.IOException;
 import java.lang.foreign.Arena;

@@ -4,6 +4,12 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assertions.fail;
 
+import dev.tarpon.format.ElementType;
+import dev.tarpon.format.HostTensor;
+import dev.tarpon.format.SafetensorsException;
+import dev.tarpon.format.SafetensorsFile;
+import dev.tarpon.format.SafetensorsWriter;
+
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 

@@ -1,4 +1,4 @@
-package dev.tarpon.quant.format;
+package dev.tarpon.format;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;

@@ -1,7 +1,6 @@
-package dev.tarpon.quant.format;
+package dev.tarpon.format;
 
 import java.io.IOException;
-import java.io.InputStream;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -85,10 +84,8 @@ public final class SafetensorsFile implements AutoCloseable {
                     "header length %d is over the limit of %d".formatted(headerBytes, limit));
         }
         MemorySegment data = file.asSlice(LENGTH_BYTES + headerBytes);
-        SafetensorsHeader.Contents contents;
-        try (InputStream text = new SegmentInputStream(file.asSlice(LENGTH_BYTES, headerBytes))) {
-            contents = SafetensorsHeader.parse(source, text, data.byteSize());
-        }
+        MemorySegment text = file.asSlice(LENGTH_BYTES, headerBytes);
+        var contents = SafetensorsHeader.parse(source, text, data.byteSize());
         var tensors = new LinkedHashMap<String, HostTensor>();
         for (var entry : contents.entries()) {
             MemorySegment bytes = data.asSlice(entry.begin(), entry.end() - entry.begin());

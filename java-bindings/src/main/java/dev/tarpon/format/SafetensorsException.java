@@ -1,4 +1,4 @@
-package dev.tarpon.quant.format;
+package dev.tarpon.format;
 
 /** A safetensors file is truncated, lies about its contents or breaks the format's rules. */
 public final class SafetensorsException extends FormatException {

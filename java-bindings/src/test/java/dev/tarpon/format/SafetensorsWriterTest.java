@@ -1,4 +1,4 @@
-package dev.tarpon.quant.format;
+package dev.tarpon.format;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;

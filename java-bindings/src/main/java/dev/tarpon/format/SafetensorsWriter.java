@@ -1,9 +1,6 @@
-package dev.tarpon.quant.format;
-
-import com.google.gson.stream.JsonWriter;
+package dev.tarpon.format;
 
 import java.io.IOException;
-import java.io.StringWriter;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -115,33 +112,28 @@ public final class SafetensorsWriter {
                 });
     }
 
-    private byte[] header(List<Item> ordered) throws IOException {
-        var text = new StringWriter();
-        try (var json = new JsonWriter(text)) {
-            json.beginObject();
-            if (!metadata.isEmpty()) {
-                json.name("__metadata__").beginObject();
-                for (var entry : metadata.entrySet()) {
-                    json.name(entry.getKey()).value(entry.getValue());
-                }
-                json.endObject();
+    private byte[] header(List<Item> ordered) {
+        var text = new StringBuilder("{");
+        if (!metadata.isEmpty()) {
+            text.append("\"__metadata__\":{");
+            for (var entry : metadata.entrySet()) {
+                quote(text, entry.getKey()).append(':');
+                quote(text, entry.getValue()).append(',');
             }
-            long offset = 0;
-            for (Item item : ordered) {
-                json.name(item.name()).beginObject();
-                json.name("dtype").value(item.type().name());
-                json.name("shape").beginArray();
-                for (long dimension : item.shape()) {
-                    json.value(dimension);
-                }
-                json.endArray();
-                json.name("data_offsets").beginArray().value(offset);
-                offset = Math.addExact(offset, item.bytes());
-                json.value(offset).endArray();
-                json.endObject();
-            }
-            json.endObject();
+            endObject(text).append(',');
         }
+        long offset = 0;
+        for (Item item : ordered) {
+            quote(text, item.name());
+            text.append(":{\"dtype\":\"").append(item.type().name()).append("\",\"shape\":[");
+            for (int i = 0; i < item.shape().length; i++) {
+                text.append(i == 0 ? "" : ",").append(item.shape()[i]);
+            }
+            text.append("],\"data_offsets\":[").append(offset).append(',');
+            offset = Math.addExact(offset, item.bytes());
+            text.append(offset).append("]},");
+        }
+        endObject(text);
         byte[] utf8 = text.toString().getBytes(StandardCharsets.UTF_8);
         // Spaces up to a multiple of eight keep the data aligned in a mapped file.
         int padded = (utf8.length + 7) / 8 * 8;
@@ -149,6 +141,29 @@ public final class SafetensorsWriter {
         Arrays.fill(header, (byte) ' ');
         System.arraycopy(utf8, 0, header, 0, utf8.length);
         return header;
+    }
+
+    private static StringBuilder quote(StringBuilder text, String value) {
+        text.append('"');
+        for (int i = 0; i < value.length(); i++) {
+            char c = value.charAt(i);
+            if (c == '"' || c == '\\') {
+                text.append('\\').append(c);
+            } else if (c < ' ') {
+                text.append("\\u%04x".formatted((int) c));
+            } else {
+                text.append(c);
+            }
+        }
+        return text.append('"');
+    }
+
+    /** Puts the brace where the last member's comma is. */
+    private static StringBuilder endObject(StringBuilder text) {
+        if (text.charAt(text.length() - 1) == ',') {
+            text.setLength(text.length() - 1);
+        }
+        return text.append('}');
     }
 
     private static void writeItem(FileChannel channel, Item item) throws IOException {

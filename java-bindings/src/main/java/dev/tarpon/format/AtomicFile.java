@@ -1,4 +1,4 @@
-package dev.tarpon.quant.format;
+package dev.tarpon.format;
 
 import java.io.IOException;
 import java.nio.channels.FileChannel;

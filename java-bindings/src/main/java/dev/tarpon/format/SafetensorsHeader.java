@@ -1,14 +1,7 @@
-package dev.tarpon.quant.format;
+package dev.tarpon.format;
 
-import com.google.gson.Strictness;
-import com.google.gson.stream.JsonReader;
-import com.google.gson.stream.JsonToken;
-import com.google.gson.stream.MalformedJsonException;
-
-import java.io.EOFException;
 import java.io.IOException;
-import java.io.InputStream;
-import java.io.InputStreamReader;
+import java.lang.foreign.MemorySegment;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.CodingErrorAction;
 import java.nio.charset.StandardCharsets;
@@ -22,7 +15,7 @@ import java.util.Map;
 /**
  * The JSON header of a safetensors file, parsed and checked strictly.
  *
- * <p>The header is read token by token into exactly the structure that the format has, so that
+ * <p>The header is read value by value into exactly the structure that the format has, so that
  * nesting, size and repetition of a hostile header cost no more memory than its own length. What
  * the reference implementation refuses is refused here: keys that repeat, unknown element types,
  * offsets that overlap, leave holes or miss the data's end, and sizes that do not match the shape.
@@ -35,11 +28,11 @@ final class SafetensorsHeader {
     private static final int MOST_DIMENSIONS = 64;
 
     private final String source;
-    private final JsonReader json;
+    private final JsonScanner json;
     private final Map<String, Entry> entries = new HashMap<>();
     private Map<String, String> metadata;
 
-    private SafetensorsHeader(String source, JsonReader json) {
+    private SafetensorsHeader(String source, JsonScanner json) {
         this.source = source;
         this.json = json;
     }
@@ -54,41 +47,38 @@ final class SafetensorsHeader {
      * @param text exactly the header's bytes
      * @param dataBytes how many bytes follow the header
      */
-    static Contents parse(String source, InputStream text, long dataBytes) throws IOException {
+    static Contents parse(String source, MemorySegment text, long dataBytes) throws IOException {
         var decoder =
                 StandardCharsets.UTF_8
                         .newDecoder()
                         .onMalformedInput(CodingErrorAction.REPORT)
                         .onUnmappableCharacter(CodingErrorAction.REPORT);
-        try (var json = new JsonReader(new InputStreamReader(text, decoder))) {
-            json.setStrictness(Strictness.STRICT);
+        try {
+            var json = new JsonScanner(source, decoder.decode(text.asByteBuffer()));
             var header = new SafetensorsHeader(source, json);
             header.readTensors();
             List<Entry> ordered = header.checkLayout(dataBytes);
             return new Contents(ordered, header.metadata == null ? Map.of() : header.metadata);
         } catch (CharacterCodingException e) {
             throw new SafetensorsException(source, "header is not valid UTF-8", e);
-        } catch (MalformedJsonException | EOFException | IllegalStateException e) {
-            throw new SafetensorsException(
-                    source, "header is not valid JSON: " + e.getMessage(), e);
         }
     }
 
     private void readTensors() throws IOException {
-        expect(JsonToken.BEGIN_OBJECT, "the header");
-        json.beginObject();
-        while (json.hasNext()) {
-            String name = json.nextName();
-            if (name.equals(METADATA)) {
-                readMetadata();
-            } else if (entries.containsKey(name)) {
-                throw failure("tensor %s appears twice".formatted(Names.quote(name)));
-            } else {
-                entries.put(name, readEntry(name));
-            }
+        json.readObject(
+                "the header",
+                name -> {
+                    if (name.equals(METADATA)) {
+                        readMetadata();
+                    } else if (entries.containsKey(name)) {
+                        throw failure("tensor %s appears twice".formatted(Names.quote(name)));
+                    } else {
+                        entries.put(name, readEntry(name));
+                    }
+                });
+        if (json.peek() != JsonScanner.Token.END) {
+            throw failure("header is not valid JSON: a second value follows the first");
         }
-        json.endObject();
-        expect(JsonToken.END_DOCUMENT, "the end of the header");
     }
 
     private void readMetadata() throws IOException {
@@ -96,63 +86,67 @@ final class SafetensorsHeader {
             throw failure(METADATA + " appears twice");
         }
         metadata = new LinkedHashMap<>();
-        expect(JsonToken.BEGIN_OBJECT, METADATA);
-        json.beginObject();
-        while (json.hasNext()) {
-            String key = json.nextName();
-            expect(JsonToken.STRING, METADATA + " " + Names.quote(key));
-            if (metadata.put(key, json.nextString()) != null) {
-                throw failure("%s key %s appears twice".formatted(METADATA, Names.quote(key)));
-            }
-        }
-        json.endObject();
+        json.readObject(
+                METADATA,
+                key -> {
+                    String value = json.readString(METADATA + " " + Names.quote(key));
+                    if (metadata.put(key, value) != null) {
+                        throw failure(
+                                "%s key %s appears twice".formatted(METADATA, Names.quote(key)));
+                    }
+                });
+    }
+
+    /** The members of a tensor's entry, null until they were read. */
+    private static final class Members {
+        private ElementType type;
+        private long[] shape;
+        private long[] offsets;
     }
 
     private Entry readEntry(String name) throws IOException {
         String where = "tensor " + Names.quote(name);
-        ElementType type = null;
-        long[] shape = null;
-        long[] offsets = null;
-        expect(JsonToken.BEGIN_OBJECT, where);
-        json.beginObject();
-        while (json.hasNext()) {
-            String key = json.nextName();
-            boolean repeated;
-            switch (key) {
-                case "dtype" -> {
-                    repeated = type != null;
-                    type = readType(where);
-                }
-                case "shape" -> {
-                    repeated = shape != null;
-                    shape = readCounts(where + " shape", MOST_DIMENSIONS);
-                }
-                case "data_offsets" -> {
-                    repeated = offsets != null;
-                    offsets = readCounts(where + " data_offsets", 2);
-                }
-                default -> throw failure("%s: unknown key %s".formatted(where, Names.quote(key)));
-            }
-            if (repeated) {
-                throw failure("%s: %s appears twice".formatted(where, key));
-            }
-        }
-        json.endObject();
-        if (type == null || shape == null || offsets == null) {
-            String missing = type == null ? "dtype" : shape == null ? "shape" : "data_offsets";
+        var members = new Members();
+        json.readObject(where, key -> readMember(where, key, members));
+        if (members.type == null || members.shape == null || members.offsets == null) {
+            String missing =
+                    members.type == null
+                            ? "dtype"
+                            : members.shape == null ? "shape" : "data_offsets";
             throw failure("%s: %s is missing".formatted(where, missing));
         }
-        if (offsets.length != 2) {
+        if (members.offsets.length != 2) {
             throw failure(
                     "%s: data_offsets %s must be two numbers"
-                            .formatted(where, Shapes.text(offsets)));
+                            .formatted(where, Shapes.text(members.offsets)));
         }
-        return new Entry(name, type, shape, offsets[0], offsets[1]);
+        return new Entry(name, members.type, members.shape, members.offsets[0], members.offsets[1]);
+    }
+
+    private void readMember(String where, String key, Members members) throws IOException {
+        boolean repeated;
+        switch (key) {
+            case "dtype" -> {
+                repeated = members.type != null;
+                members.type = readType(where);
+            }
+            case "shape" -> {
+                repeated = members.shape != null;
+                members.shape = readCounts(where + " shape", MOST_DIMENSIONS);
+            }
+            case "data_offsets" -> {
+                repeated = members.offsets != null;
+                members.offsets = readCounts(where + " data_offsets", 2);
+            }
+            default -> throw failure("%s: unknown key %s".formatted(where, Names.quote(key)));
+        }
+        if (repeated) {
+            throw failure("%s: %s appears twice".formatted(where, key));
+        }
     }
 
     private ElementType readType(String where) throws IOException {
-        expect(JsonToken.STRING, where + " dtype");
-        String label = json.nextString();
+        String label = json.readString(where + " dtype");
         return ElementType.ofName(label)
                 .orElseThrow(
                         () -> failure("%s: unknown dtype %s".formatted(where, Names.quote(label))));
@@ -160,17 +154,15 @@ final class SafetensorsHeader {
 
     /** An array of non-negative integers, at most `most` of them. */
     private long[] readCounts(String where, int most) throws IOException {
-        expect(JsonToken.BEGIN_ARRAY, where);
-        json.beginArray();
         var counts = new ArrayList<Long>();
-        while (json.hasNext()) {
-            if (counts.size() == most) {
-                throw failure("%s has more than %d numbers".formatted(where, most));
-            }
-            expect(JsonToken.NUMBER, where);
-            counts.add(parseCount(where, json.nextString()));
-        }
-        json.endArray();
+        json.readArray(
+                where,
+                () -> {
+                    if (counts.size() == most) {
+                        throw failure("%s has more than %d numbers".formatted(where, most));
+                    }
+                    counts.add(parseCount(where, json.readNumber(where)));
+                });
         return counts.stream().mapToLong(Long::longValue).toArray();
     }
 
@@ -185,13 +177,6 @@ final class SafetensorsHeader {
         }
         throw failure(
                 "%s: %s is not a non-negative integer".formatted(where, Names.printable(literal)));
-    }
-
-    private void expect(JsonToken wanted, String where) throws IOException {
-        JsonToken found = json.peek();
-        if (found != wanted) {
-            throw failure("%s: expected %s, found %s".formatted(where, wanted, found));
-        }
     }
 
     /** Sorts the tensors by their data and checks that they tile it without gap or overlap. */

@@ -1,4 +1,4 @@
-package dev.tarpon.quant.format;
+package dev.tarpon.format;
 
 /** Names that come from files, made fit for messages and terminals. */
 public final class Names {
