@@ -1,10 +1,14 @@
-// The page format of the KV cache, version 1: where every byte lies. Plain C++ shared by kernels,
-// the CPU backend, the reference and the tests; README.md draws it.
+// The page formats of the KV cache: where every byte lies. Plain C++ shared by kernels, the CPU
+// backend, the reference and the tests; README.md draws it.
 //
 // A page holds page_tokens consecutive tokens of one layer: a block for each kv head, and in it
-// four planes, each a multiple of 64 bytes:
+// planes, each a multiple of 64 bytes. Version 1, mode tarpon:
 //     K codes | K scales (binary16 [page_tokens]) | V codes | V scales (binary16 [page_tokens])
-// Planes of scales are absent (0 bytes) where the width is 16, whose "codes" are binary16 values.
+// Version 2, mode rotatekv, where scales and zero points are binary16 [groups][page_tokens] and
+// groups are 128 channels of a head, or all of a smaller one:
+//     K codes | K scales | K zero points | V codes | V scales | V zero points
+// Planes of scales and zero points are absent (0 bytes) where the width is 16, whose "codes" are
+// binary16 values.
 //
 // K codes are read for 16 tokens at a time, a channel after the other, so they are stored in tiles
 // of 16 tokens: uint32 [words][16 tokens], word w of a token holding its channels w * (32 / b) + i
@@ -22,11 +26,18 @@
 
 namespace tarpon::kv_cache {
 
-inline constexpr int kFormatVersion = 1;
+enum class Scheme { kTarpon, kRotatekv };
+
+TARPON_LAYOUT int format_version(Scheme scheme) {
+    return scheme == Scheme::kTarpon ? 1 : 2;
+}
+
 inline constexpr int kTileTokens = 16;     // of K codes
 inline constexpr int kChunkChannels = 32;  // of V codes
 inline constexpr int kChunkLanes = 8;
 inline constexpr int kMaxHeadDim = 256;
+inline constexpr int kGroupChannels = 128;  // of a scale and a zero point in mode rotatekv
+inline constexpr int kMaxGroups = kMaxHeadDim / kGroupChannels;
 
 struct Format {
     int head_dim;  // 64, 96, 128 or 256
@@ -34,6 +45,7 @@ struct Format {
     int page_tokens;  // 64 or 128
     int k_bits;       // 2, 3, 4, 8 or 16
     int v_bits;       // likewise
+    Scheme scheme = Scheme::kTarpon;
 };
 
 TARPON_LAYOUT bool has_scales(int bits) {
@@ -44,24 +56,47 @@ TARPON_LAYOUT int code_bytes_per_token(int head_dim, int bits) {
     return head_dim * bits / 8;
 }
 
-// Offsets of the planes of a head's block, and its size.
+// How many scales a token of a head has, for K as for V, and how many channels share one.
+TARPON_LAYOUT int scale_groups(const Format &f) {
+    return f.scheme == Scheme::kRotatekv && f.head_dim > kGroupChannels
+               ? f.head_dim / kGroupChannels
+               : 1;
+}
+
+TARPON_LAYOUT int group_channels(const Format &f) {
+    return f.head_dim / scale_groups(f);
+}
+
+// Offsets of the planes of a head's block, and its size. A plane that is absent has the offset of
+// the next.
 struct BlockLayout {
-    int k_codes, k_scales, v_codes, v_scales, bytes;
+    int k_codes, k_scales, k_zeros, v_codes, v_scales, v_zeros, bytes;
 };
 
 TARPON_LAYOUT BlockLayout block_layout(const Format &f) {
-    const int scale_bytes = 2 * f.page_tokens;
+    const int scale_bytes = 2 * f.page_tokens * scale_groups(f);
+    const int k_scale_bytes = has_scales(f.k_bits) ? scale_bytes : 0;
+    const int v_scale_bytes = has_scales(f.v_bits) ? scale_bytes : 0;
+    const bool zeros = f.scheme == Scheme::kRotatekv;
     const int k_scales = f.page_tokens * code_bytes_per_token(f.head_dim, f.k_bits);
-    const int v_codes = k_scales + (has_scales(f.k_bits) ? scale_bytes : 0);
+    const int k_zeros = k_scales + k_scale_bytes;
+    const int v_codes = k_zeros + (zeros ? k_scale_bytes : 0);
     const int v_scales = v_codes + f.page_tokens * code_bytes_per_token(f.head_dim, f.v_bits);
-    return {0, k_scales, v_codes, v_scales, v_scales + (has_scales(f.v_bits) ? scale_bytes : 0)};
+    const int v_zeros = v_scales + v_scale_bytes;
+    return {
+        0, k_scales, k_zeros, v_codes, v_scales, v_zeros, v_zeros + (zeros ? v_scale_bytes : 0)};
+}
+
+// Index of a group's scale, or zero point, of a token in its plane.
+TARPON_LAYOUT int scale_index(const Format &f, int group, int token) {
+    return group * f.page_tokens + token;
 }
 
 TARPON_LAYOUT size_t page_bytes(const Format &f) {
     return size_t(f.kv_heads) * size_t(block_layout(f).bytes);
 }
 
-// Bits a cached value takes, scales included.
+// Bits a cached value takes, scales and zero points included.
 TARPON_LAYOUT double bits_per_value(const Format &f) {
     return 8.0 * block_layout(f).bytes / (2.0 * f.page_tokens * f.head_dim);
 }

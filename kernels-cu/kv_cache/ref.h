@@ -1,4 +1,4 @@
-// The reference of mode `tarpon`: what append stores, and attention in binary64 over what is stored.
+// The reference of both modes: what append stores, and attention in binary64 over what is stored.
 // Append here is exact: every device's codes must equal these bit for bit. Host only.
 #pragma once
 
@@ -10,7 +10,7 @@
 
 namespace tarpon::kv_cache {
 
-// k [head_dim] before RoPE becomes H R(k - mean); mean may be null.
+// Mode tarpon: k [head_dim] before RoPE, after any QK-norm, becomes H R(k - mean); mean may be null.
 inline void transform_key(const RopeTables &tables, const float *mean, int head_dim, int position,
                           float *k) {
     for (int i = 0; mean && i < head_dim; ++i)
@@ -19,46 +19,92 @@ inline void transform_key(const RopeTables &tables, const float *mean, int head_
     hadamard::transform_reference(k, head_dim);
 }
 
-// Codes the transformed key of `token` (0 .. page_tokens-1) into a head's block of a page.
-inline void store_key(uint8_t *block, const Format &f, int token, const float *k) {
-    const BlockLayout layout = block_layout(f);
-    if (f.k_bits == 16) {
+// What a head's transformed vector becomes: its codes, and of each group the scale and, in mode
+// rotatekv, the zero point. At 16 bits codes are binary16 values, and there are no scales.
+struct Encoded {
+    uint16_t codes[kMaxHeadDim];
+    StoredRange ranges[kMaxGroups];
+};
+
+inline void encode(const Format &f, int bits, const float *x, Encoded *out) {
+    if (bits == 16) {
         for (int i = 0; i < f.head_dim; ++i)
-            set_k_code(block + layout.k_codes, f, token, i, saturate_half(k[i]).bits);
+            out->codes[i] = saturate_half(x[i]).bits;
         return;
     }
-    const half_t scale = grid_scale(spread(k, f.head_dim), f.head_dim, f.k_bits);
-    const float inverse = grid_inverse(scale);
+    if (f.scheme == Scheme::kTarpon) {
+        const half_t scale = grid_scale(spread(x, f.head_dim), f.head_dim, bits);
+        const float inverse = grid_inverse(scale);
+        for (int i = 0; i < f.head_dim; ++i)
+            out->codes[i] = uint16_t(grid_code(x[i], inverse, bits));
+        out->ranges[0] = {scale, {}};
+        return;
+    }
+    const int count = group_channels(f);
+    for (int group = 0; group < scale_groups(f); ++group) {
+        const float *values = x + group * count;
+        AsymmetricCode range = asymmetric_range(values, count, bits, rotatekv_clip(bits));
+        out->ranges[group] = stored_range(range);
+        range.zero = to_float(out->ranges[group].zero);
+        for (int i = 0; i < count; ++i)
+            out->codes[group * count + i] = uint16_t(asymmetric_code(values[i], range, bits));
+    }
+}
+
+namespace detail {
+
+inline void store_ranges(uint8_t *scales, uint8_t *zeros, const Format &f, int bits, int token,
+                         const Encoded &encoded) {
+    for (int group = 0; has_scales(bits) && group < scale_groups(f); ++group) {
+        const int at = scale_index(f, group, token);
+        reinterpret_cast<half_t *>(scales)[at] = encoded.ranges[group].scale;
+        if (f.scheme == Scheme::kRotatekv)
+            reinterpret_cast<half_t *>(zeros)[at] = encoded.ranges[group].zero;
+    }
+}
+
+// The value of a code of one channel.
+template <class T>
+T decode(const uint8_t *scales, const uint8_t *zeros, const Format &f, int bits, int token,
+         int channel, uint32_t code) {
+    if (bits == 16) return T(to_float(half_t{uint16_t(code)}));
+    const int at = scale_index(f, channel / group_channels(f), token);
+    const T scale = T(to_float(reinterpret_cast<const half_t *>(scales)[at]));
+    if (f.scheme == Scheme::kTarpon) return T(grid_level(code, bits)) * scale;
+    return (T(int(code)) - T(to_float(reinterpret_cast<const half_t *>(zeros)[at]))) * scale;
+}
+
+}  // namespace detail
+
+// Codes the transformed key of `token` (0 .. page_tokens-1) into a head's block of a page. In mode
+// rotatekv these are the head's share of the layer's reordered channels.
+inline void store_key(uint8_t *block, const Format &f, int token, const float *k) {
+    const BlockLayout layout = block_layout(f);
+    Encoded encoded;
+    encode(f, f.k_bits, k, &encoded);
     for (int i = 0; i < f.head_dim; ++i)
-        set_k_code(block + layout.k_codes, f, token, i, grid_code(k[i], inverse, f.k_bits));
-    reinterpret_cast<half_t *>(block + layout.k_scales)[token] = scale;
+        set_k_code(block + layout.k_codes, f, token, i, encoded.codes[i]);
+    detail::store_ranges(block + layout.k_scales, block + layout.k_zeros, f, f.k_bits, token,
+                         encoded);
 }
 
 inline void store_value(uint8_t *block, const Format &f, int token, const float *v) {
     const BlockLayout layout = block_layout(f);
-    if (f.v_bits == 16) {
-        for (int i = 0; i < f.head_dim; ++i)
-            set_v_code(block + layout.v_codes, f, token, i, saturate_half(v[i]).bits);
-        return;
-    }
-    const half_t scale = grid_scale(spread(v, f.head_dim), f.head_dim, f.v_bits);
-    const float inverse = grid_inverse(scale);
+    Encoded encoded;
+    encode(f, f.v_bits, v, &encoded);
     for (int i = 0; i < f.head_dim; ++i)
-        set_v_code(block + layout.v_codes, f, token, i, grid_code(v[i], inverse, f.v_bits));
-    reinterpret_cast<half_t *>(block + layout.v_scales)[token] = scale;
+        set_v_code(block + layout.v_codes, f, token, i, encoded.codes[i]);
+    detail::store_ranges(block + layout.v_scales, block + layout.v_zeros, f, f.v_bits, token,
+                         encoded);
 }
 
-// What is stored, still rotated (and without the key's mean). T is float or double.
+// What is stored, still transformed: as store_key() and store_value() got it. T is float or double.
 template <class T>
 void load_key(const uint8_t *block, const Format &f, int token, T *k) {
     const BlockLayout layout = block_layout(f);
     for (int i = 0; i < f.head_dim; ++i) {
-        const uint32_t code = k_code(block + layout.k_codes, f, token, i);
-        k[i] =
-            f.k_bits == 16
-                ? T(to_float(half_t{uint16_t(code)}))
-                : T(grid_level(code, f.k_bits)) *
-                      T(to_float(reinterpret_cast<const half_t *>(block + layout.k_scales)[token]));
+        k[i] = detail::decode<T>(block + layout.k_scales, block + layout.k_zeros, f, f.k_bits,
+                                 token, i, k_code(block + layout.k_codes, f, token, i));
     }
 }
 
@@ -66,12 +112,8 @@ template <class T>
 void load_value(const uint8_t *block, const Format &f, int token, T *v) {
     const BlockLayout layout = block_layout(f);
     for (int i = 0; i < f.head_dim; ++i) {
-        const uint32_t code = v_code(block + layout.v_codes, f, token, i);
-        v[i] =
-            f.v_bits == 16
-                ? T(to_float(half_t{uint16_t(code)}))
-                : T(grid_level(code, f.v_bits)) *
-                      T(to_float(reinterpret_cast<const half_t *>(block + layout.v_scales)[token]));
+        v[i] = detail::decode<T>(block + layout.v_scales, block + layout.v_zeros, f, f.v_bits,
+                                 token, i, v_code(block + layout.v_codes, f, token, i));
     }
 }
 
@@ -133,26 +175,16 @@ inline void attend_plain(const double *q, int64_t position, const double *keys,
         out[i] /= sum;
 }
 
-// The same over stored, rotated keys and values: q before RoPE; keys [length][head_dim] and values
-// as load_key() and load_value() give them, for positions 0 .. length-1. By brute force: the keys
-// are rotated back and their mean is put back.
-inline void attend_reference(const float *q, int64_t position, const std::vector<double> &keys,
-                             const std::vector<double> &values, int64_t length, int head_dim,
-                             const float *mean, const RopeRule &rope_rule,
-                             const AttentionRule &rule, double *out) {
-    std::vector<double> query(q, q + head_dim), k(keys.begin(), keys.begin() + length * head_dim);
-    rope_exact(rope_rule, position, query.data());
-    for (int64_t j = 0; j < length; ++j) {
-        double *key = &k[j * head_dim];
-        hadamard::transform_reference(key, head_dim);
-        if (!mean) continue;
-        std::vector<double> turned(mean, mean + head_dim);
-        rope_exact(rope_rule, j, turned.data());
-        for (int i = 0; i < head_dim; ++i)
-            key[i] += turned[i];
-    }
-    attend_plain(query.data(), position, k.data(), values.data(), length, head_dim, rule, out);
-    hadamard::transform_reference(out, head_dim);
+// Back from what mode tarpon stores to the key as the model sees it, after RoPE: un-rotated, its
+// mean (or null) put back.
+inline void recover_key(const RopeRule &rule, const float *mean, int head_dim, int64_t position,
+                        double *k) {
+    hadamard::transform_reference(k, head_dim);
+    if (!mean) return;
+    std::vector<double> turned(mean, mean + head_dim);
+    rope_exact(rule, position, turned.data());
+    for (int i = 0; i < head_dim; ++i)
+        k[i] += turned[i];
 }
 
 }  // namespace tarpon::kv_cache

@@ -1,4 +1,4 @@
-// The arithmetic of both modes of the cache: RoPE, rotation, the two quantisers. Plain C++ shared by
+// The arithmetic of both modes of the cache: QK-norm, RoPE, rotation, the two quantisers. Plain C++ shared by
 // host and device, and the same bits on both: sums have a fixed order, and products are rounded
 // before they are added (mul_rn, add_rn), which compilers are not allowed to contract.
 //
@@ -9,7 +9,8 @@
 //
 // Mode `rotatekv` (Su et al., "RotateKV", IJCAI 2025, sections 3.2-3.4; and the authors' simulation):
 // the key before R is rotated over groups of heads, its channels are reordered over the whole layer,
-// and groups of 128 are coded with scale and zero point; v' as above with scale and zero point.
+// and groups of 128 are coded with scale and zero point; v' as above with scale and zero point:
+// value = (code - zero) * scale. Tokens kept in 16 bits are R k and H v.
 #pragma once
 
 #include <cmath>
@@ -91,13 +92,7 @@ inline CosSin rope_table_entry(double theta, double scaling, int pairs, int64_t 
     return {float(std::cos(angle)), float(std::sin(angle))};
 }
 
-// ---- Mode tarpon: a grid around zero ----------------------------------------------------------
-
-// Step of the uniform grid with 2^bits levels that codes a standard normal with the least mean
-// squared error (J. Max, "Quantizing for minimum distortion", 1960, table II).
-TARPON_HOST_DEVICE float gaussian_step(int bits) {
-    return bits == 2 ? 0.9957f : bits == 3 ? 0.5860f : 0.3352f;
-}
+// ---- Norms of vectors -------------------------------------------------------------------------
 
 // Sum of squares and largest magnitude of a vector of head_dim values (a multiple of 16): partial
 // sums of channels equal modulo 16 in rising order, then halves onto halves.
@@ -116,6 +111,26 @@ inline Spread spread(const float *x, int head_dim) {
             sums[i] = add_rn(sums[i], sums[i + h]);
     }
     return {sums[0], absmax};
+}
+
+// The factor of RMSNorm: 1 / sqrt(mean square + eps).
+TARPON_HOST_DEVICE float norm_factor(float sum_squares, int head_dim, float eps) {
+    return 1.0f / sqrtf(add_rn(sum_squares / float(head_dim), eps));
+}
+
+// QK-norm of a head's vector, before RoPE.
+inline void rms_norm(const float *weight, float eps, int head_dim, float *x) {
+    const float factor = norm_factor(spread(x, head_dim).sum_squares, head_dim, eps);
+    for (int i = 0; i < head_dim; ++i)
+        x[i] = mul_rn(mul_rn(x[i], factor), weight[i]);
+}
+
+// ---- Mode tarpon: a grid around zero ----------------------------------------------------------
+
+// Step of the uniform grid with 2^bits levels that codes a standard normal with the least mean
+// squared error (J. Max, "Quantizing for minimum distortion", 1960, table II).
+TARPON_HOST_DEVICE float gaussian_step(int bits) {
+    return bits == 2 ? 0.9957f : bits == 3 ? 0.5860f : 0.3352f;
 }
 
 // The scale of a vector: a multiple of its root mean square up to 4 bits, where clipping the tails
@@ -150,31 +165,55 @@ TARPON_HOST_DEVICE half_t saturate_half(float x) {
 
 // ---- Mode rotatekv: minimum and maximum -------------------------------------------------------
 
+// Heads that are rotated together.
+TARPON_HOST_DEVICE int rotatekv_group_heads(int kv_heads) {
+    return kv_heads % 4 == 0 ? 4 : kv_heads % 2 == 0 ? 2 : 1;
+}
+
+// By how much the range of a group is shrunk.
+TARPON_HOST_DEVICE float rotatekv_clip(int bits) {
+    return bits == 2 ? 0.8f : 1.0f;
+}
+
 struct AsymmetricCode {
     float scale, zero;
 };
 
-// Range of a group shrunk by `clip`; the zero point is a whole number, not clamped.
+// From the least and the largest value of a group, times the clip. The zero point is a whole number,
+// not clamped to the codes.
+TARPON_HOST_DEVICE AsymmetricCode asymmetric_range(float low, float high, int bits) {
+    const float scale = add_rn(high, -low) / float((1 << bits) - 1);
+    return {scale, scale > 0 ? rintf(-low / scale) : 0.0f};
+}
+
 inline AsymmetricCode asymmetric_range(const float *x, int count, int bits, float clip) {
     float low = x[0], high = x[0];
     for (int i = 1; i < count; ++i) {
         low = x[i] < low ? x[i] : low;
         high = x[i] > high ? x[i] : high;
     }
-    low *= clip, high *= clip;
-    const float scale = (high - low) / float((1 << bits) - 1);
-    return {scale, scale > 0 ? std::nearbyint(-low / scale) : 0.0f};
+    return asymmetric_range(mul_rn(low, clip), mul_rn(high, clip), bits);
 }
 
-inline uint32_t asymmetric_code(float x, AsymmetricCode range, int bits) {
+TARPON_HOST_DEVICE uint32_t asymmetric_code(float x, AsymmetricCode range, int bits) {
     const float top = float((1 << bits) - 1);
     if (!(range.scale > 0)) return 0;
-    const float code = std::nearbyint(x / range.scale) + range.zero;
+    const float code = add_rn(rintf(x / range.scale), range.zero);
     return uint32_t(code < 0 ? 0.0f : code > top ? top : code);
 }
 
-inline float asymmetric_value(uint32_t code, AsymmetricCode range) {
-    return (float(int(code)) - range.zero) * range.scale;
+TARPON_HOST_DEVICE float asymmetric_value(uint32_t code, AsymmetricCode range) {
+    return mul_rn(add_rn(float(int(code)), -range.zero), range.scale);
+}
+
+// In pages scale and zero point are binary16. Codes are made with the scale before rounding, as the
+// publication's are, and with the zero point after it (which is the same up to 2048).
+struct StoredRange {
+    half_t scale, zero;
+};
+
+TARPON_HOST_DEVICE StoredRange stored_range(AsymmetricCode range) {
+    return {saturate_half(range.scale), saturate_half(range.zero)};
 }
 
 // Rotates all keys of a token [kv_heads * head_dim] before RoPE, in groups of `group_heads` heads,
@@ -190,9 +229,10 @@ inline void rotatekv_transform(const float *keys, const int32_t *order, int kv_h
         out[i] = rotated[order[i]];
 }
 
-// The inverse.
-inline void rotatekv_recover(const float *values, const int32_t *order, int kv_heads, int head_dim,
-                             int group_heads, float *keys) {
+// The inverse. T is float or double.
+template <class T>
+void rotatekv_recover(const T *values, const int32_t *order, int kv_heads, int head_dim,
+                      int group_heads, T *keys) {
     const int channels = kv_heads * head_dim;
     for (int i = 0; i < channels; ++i)
         keys[order[i]] = values[i];

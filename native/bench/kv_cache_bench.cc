@@ -89,7 +89,10 @@ int main(int argc, char **argv) {
         desc.rope_theta = 5e5;
         desc.rope_scaling = 1;
         desc.max_tokens = static_cast<int32_t>(tokens);
-        check(tarpon_kv_create(device, &desc, mean.data(), &cache.kv));
+        tarpon_kv_calibration calibration{};
+        calibration.struct_size = sizeof calibration;
+        calibration.k_mean = mean.data();
+        check(tarpon_kv_create(device, &desc, &calibration, &cache.kv));
         cache.info.struct_size = sizeof cache.info;
         check(tarpon_kv_get_info(cache.kv, &cache.info));
         cache.layer_bytes = table.size() * cache.info.page_bytes;

@@ -702,9 +702,9 @@ TARPON_API void tarpon_optim_destroy(tarpon_optim *optim);
 /* ---- KV cache in 2 to 16 bits ---------------------------------------------------------------- */
 /*
  * Keys and values of attention, rotated by a Hadamard matrix and stored in 2, 3, 4, 8 or 16 bits in
- * pages that the engine owns. A plan (tarpon_kv) holds the shape, the tables of RoPE and the
- * calibrated mean of the keys; it has no tokens in it, and one plan serves every layer of its shape
- * and mean. Memory, page tables and sequence lengths are the engine's and given to each call.
+ * pages that the engine owns. A plan (tarpon_kv) holds the shape, the tables of RoPE and what was
+ * calibrated; it has no tokens in it, and one plan serves every layer of its shape and calibration.
+ * Memory, page tables and sequence lengths are the engine's and given to each call.
  *
  * Pages: page_count pages of tarpon_kv_info.page_bytes each, contiguous, for one layer; the format
  * is documented byte by byte in kernels-cu/kv_cache/README.md and versioned. Token j of a sequence
@@ -715,9 +715,13 @@ TARPON_API void tarpon_optim_destroy(tarpon_optim *optim);
  * sequence may be shortened by up to 8 tokens (rejected speculation) and continue; the next append
  * overwrites what was there.
  *
- * append() and attend() only: allocate nothing, synchronise nothing, can be captured in a graph.
- * Arrays are in device memory. One append and any number of attends may not overlap on the same
- * pages; otherwise plans are thread-safe.
+ * Snapshots: pages and recent store are plain bytes without addresses, and every device of every
+ * machine reads them alike. A copy of them, with the lengths and page table, is a snapshot; a plan
+ * of equal description, calibration and format_version continues from it.
+ *
+ * append(), attend() and dequantize() only: allocate nothing, synchronise nothing, can be captured
+ * in a graph. Arrays are in device memory. One append and any number of attends may not overlap on
+ * the same pages; otherwise plans are thread-safe.
  *
  * Devices: the CPU. Others return TARPON_ERROR_UNSUPPORTED from tarpon_kv_create().
  */
@@ -727,7 +731,15 @@ typedef struct tarpon_kv tarpon_kv;
 typedef int32_t tarpon_kv_mode;
 enum {
     /* Rotation after RoPE, calibrated mean taken off, symmetric grid, a scale a token and head. */
-    TARPON_KV_MODE_TARPON = 0
+    TARPON_KV_MODE_TARPON = 0,
+    /*
+     * Su et al., "RotateKV" (IJCAI 2025): keys rotated before RoPE over groups of four heads (the
+     * largest of 4, 2, 1 that divides kv_heads), the layer's channels reordered, keys and values
+     * coded between minimum and maximum (times 0.8 at 2 bits) with a zero point, a scale for each
+     * token and 128 channels of a head (all of a smaller head). Attention turns every key back,
+     * which costs several times what the other mode does: for comparison with the publication.
+     */
+    TARPON_KV_MODE_ROTATEKV = 1
 };
 
 typedef int32_t tarpon_rope_layout;
@@ -760,12 +772,31 @@ typedef struct tarpon_kv_desc {
 
 typedef struct tarpon_kv_info {
     uint32_t struct_size;   /* sizeof(tarpon_kv_info), set by the caller */
-    int32_t format_version; /* of the pages; 1 */
+    int32_t format_version; /* of the pages: 1 in mode TARPON, 2 in mode ROTATEKV */
     uint64_t page_bytes;    /* of one page of one layer, a multiple of 64 */
     uint64_t recent_bytes;  /* of one sequence's recent store, a multiple of 64; 0 for none */
-    double bits_per_value;  /* of the pages, scales included */
+    double bits_per_value;  /* of the pages, scales and zero points included */
     char variant[64];       /* name of the kernel variant, such as "cpu_avx512" */
 } tarpon_kv_info;
+
+/*
+ * What a model brings along, all in host memory and copied; NULL or zero for what it has not.
+ *
+ * k_mean: the mean of the keys before RoPE over tokens of a calibration text. Only channels far
+ * from zero matter, and pairs of zeros cost nothing in attention, so small means are best set to
+ * zero. k_order: a permutation; channel c of the stored key (of all heads one after the other) is
+ * channel k_order[c] of the rotated key, in order of rising sums over a calibration text; NULL: as
+ * they come. q_norm, k_norm: weights of RMSNorm over each head of queries and keys before RoPE
+ * (Qwen3), x * weight / sqrt(mean(x^2) + norm_eps); k_mean and k_order are of keys after it.
+ */
+typedef struct tarpon_kv_calibration {
+    uint32_t struct_size;   /* sizeof(tarpon_kv_calibration) */
+    float norm_eps;         /* >= 0; of q_norm and k_norm */
+    const float *k_mean;    /* [kv_heads, head_dim]; mode TARPON only */
+    const int32_t *k_order; /* [kv_heads * head_dim]; mode ROTATEKV only */
+    const float *q_norm;    /* [head_dim] */
+    const float *k_norm;    /* [head_dim] */
+} tarpon_kv_calibration;
 
 typedef struct tarpon_kv_append_args {
     uint32_t struct_size; /* sizeof(tarpon_kv_append_args) */
@@ -803,13 +834,30 @@ typedef struct tarpon_kv_attend_args {
     size_t workspace_bytes;
 } tarpon_kv_attend_args;
 
+typedef struct tarpon_kv_dequantize_args {
+    uint32_t struct_size; /* sizeof(tarpon_kv_dequantize_args) */
+    int32_t reserved;     /* 0 */
+    float *k;             /* [tokens, kv_heads, head_dim] after RoPE, un-rotated, mean restored */
+    float *v;             /* likewise, un-rotated */
+    int64_t tokens;
+    const int64_t *slots;     /* as in append; what a negative one would give is left as it is */
+    const int32_t *positions; /* as in append */
+    const int32_t *rows;      /* as in append */
+    int64_t batch;
+    const int32_t *lengths;      /* [batch]: tokens of each sequence */
+    const int32_t *recent_index; /* as in append */
+    const void *pages;
+    int64_t page_count;
+    const void *recent; /* NULL: sinks and window are read from the pages, too */
+} tarpon_kv_dequantize_args;
+
 /*
- * k_mean: float [kv_heads, head_dim] in host memory, the mean of the keys before RoPE over tokens
- * of a calibration text; NULL: zeros. Only channels far from zero matter, and pairs of zeros cost
- * nothing in attention, so small means are best set to zero. Cold; copies what it needs.
+ * calibration may be NULL. Cold; copies what it needs. A mean in mode ROTATEKV, an order in mode
+ * TARPON or one that is no permutation, and numbers that are not finite are errors that name them.
  */
 TARPON_API tarpon_status tarpon_kv_create(tarpon_device *device, const tarpon_kv_desc *desc,
-                                          const float *k_mean, tarpon_kv **out_kv);
+                                          const tarpon_kv_calibration *calibration,
+                                          tarpon_kv **out_kv);
 
 TARPON_API tarpon_status tarpon_kv_get_info(const tarpon_kv *kv, tarpon_kv_info *out_info);
 
@@ -835,6 +883,14 @@ TARPON_API tarpon_status tarpon_kv_append(const tarpon_kv *kv, const tarpon_kv_a
  */
 TARPON_API tarpon_status tarpon_kv_attend(const tarpon_kv *kv, const tarpon_kv_attend_args *args,
                                           tarpon_stream *stream);
+
+/*
+ * Reads tokens back as the model would see them: what attend() works with, in plain coordinates.
+ * For inspection and tests; on the CPU what is out of range is an error that names it.
+ */
+TARPON_API tarpon_status tarpon_kv_dequantize(const tarpon_kv *kv,
+                                              const tarpon_kv_dequantize_args *args,
+                                              tarpon_stream *stream);
 
 /* Frees the plan, not the pages. Work that uses it must have completed. */
 TARPON_API void tarpon_kv_destroy(tarpon_kv *kv);

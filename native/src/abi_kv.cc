@@ -39,12 +39,15 @@ tarpon_status tarpon_hadamard_run(tarpon_device *device, const void *x, void *y,
 }
 
 tarpon_status tarpon_kv_create(tarpon_device *device, const tarpon_kv_desc *desc,
-                               const float *k_mean, tarpon_kv **out_kv) {
+                               const tarpon_kv_calibration *calibration, tarpon_kv **out_kv) {
     return guarded([&] {
         required(device, "device");
         required(out_kv, "out_kv");
+        const tarpon_kv_desc known_desc = read_struct(desc, "desc");
+        tarpon_kv_calibration known{};
+        if (calibration) known = read_struct(calibration, "calibration");
         auto kv = std::make_unique<tarpon_kv>();
-        kv->problem = tarpon::checked_kv_problem(read_struct(desc, "desc"), k_mean);
+        kv->problem = tarpon::checked_kv_problem(known_desc, calibration ? &known : nullptr);
         kv->impl = device->impl->create_kv(kv->problem);
         *out_kv = kv.release();
     });
@@ -54,7 +57,7 @@ tarpon_status tarpon_kv_get_info(const tarpon_kv *kv, tarpon_kv_info *out_info) 
     return guarded([&] {
         required(kv, "kv");
         tarpon_kv_info info{};
-        info.format_version = tarpon::kv_cache::kFormatVersion;
+        info.format_version = tarpon::kv_cache::format_version(kv->problem.format.scheme);
         info.page_bytes = tarpon::kv_cache::page_bytes(kv->problem.format);
         info.recent_bytes = 2 * static_cast<uint64_t>(tarpon::kv_recent_elems(kv->problem));
         info.bits_per_value = tarpon::kv_cache::bits_per_value(kv->problem.format);
@@ -99,6 +102,16 @@ tarpon_status tarpon_kv_attend(const tarpon_kv *kv, const tarpon_kv_attend_args 
     if (status == TARPON_OK) status = tarpon::check_kv_attend(kv->problem, *kv->impl, known);
     if (status != TARPON_OK || known.batch == 0) return status;
     return kv->impl->attend(known, impl_or_null(stream));
+}
+
+tarpon_status tarpon_kv_dequantize(const tarpon_kv *kv, const tarpon_kv_dequantize_args *args,
+                                   tarpon_stream *stream) {
+    if (!kv) return tarpon::set_error(TARPON_ERROR_INVALID_ARGUMENT, "kv is NULL");
+    tarpon_kv_dequantize_args known{};
+    tarpon_status status = read_args(args, "args", known);
+    if (status == TARPON_OK) status = tarpon::check_kv_dequantize(kv->problem, known);
+    if (status != TARPON_OK || known.tokens == 0) return status;
+    return kv->impl->dequantize(known, impl_or_null(stream));
 }
 
 void tarpon_kv_destroy(tarpon_kv *kv) {

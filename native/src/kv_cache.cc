@@ -1,6 +1,7 @@
 #include "kv_cache.h"
 
 #include <cmath>
+#include <numeric>
 
 #include "registry.h"
 
@@ -51,11 +52,67 @@ tarpon_status check_memory(const KvProblem &problem, const char *call, const voi
     return TARPON_OK;
 }
 
+std::vector<float> finite_copy(const char *what, const float *values, int64_t count) {
+    if (!values) return {};
+    for (int64_t i = 0; i < count; ++i) {
+        if (!std::isfinite(values[i])) {
+            fail(TARPON_ERROR_INVALID_ARGUMENT, "calibration->%s[%lld] is %g, which is not finite",
+                 what, ll{i}, static_cast<double>(values[i]));
+        }
+    }
+    return {values, values + count};
+}
+
+std::vector<int32_t> permutation_copy(const int32_t *order, int64_t channels) {
+    std::vector<int32_t> copy(channels);
+    std::iota(copy.begin(), copy.end(), 0);
+    if (!order) return copy;
+    std::vector<int64_t> seen(channels, -1);
+    for (int64_t c = 0; c < channels; ++c) {
+        const int64_t from = order[c];
+        if (from < 0 || from >= channels) {
+            fail(TARPON_ERROR_INVALID_ARGUMENT,
+                 "calibration->k_order[%lld] is %lld; there are %lld channels", ll{c}, ll{from},
+                 ll{channels});
+        }
+        if (seen[from] >= 0) {
+            fail(TARPON_ERROR_INVALID_ARGUMENT,
+                 "calibration->k_order is no permutation: channels %lld and %lld are both %lld",
+                 ll{seen[from]}, ll{c}, ll{from});
+        }
+        seen[from] = c;
+        copy[c] = static_cast<int32_t>(from);
+    }
+    return copy;
+}
+
+void read_calibration(const tarpon_kv_calibration &c, KvProblem &p) {
+    const int64_t head_dim = p.format.head_dim, channels = head_dim * p.format.kv_heads;
+    if (c.k_mean && p.rotatekv()) {
+        fail(TARPON_ERROR_INVALID_ARGUMENT,
+             "calibration->k_mean is given in mode ROTATEKV; only mode TARPON has a mean");
+    }
+    if (c.k_order && !p.rotatekv()) {
+        fail(TARPON_ERROR_INVALID_ARGUMENT,
+             "calibration->k_order is given in mode TARPON; only mode ROTATEKV reorders");
+    }
+    p.k_mean = finite_copy("k_mean", c.k_mean, channels);
+    p.q_norm = finite_copy("q_norm", c.q_norm, head_dim);
+    p.k_norm = finite_copy("k_norm", c.k_norm, head_dim);
+    if (!std::isfinite(c.norm_eps) || c.norm_eps < 0) {
+        fail(TARPON_ERROR_INVALID_ARGUMENT, "calibration->norm_eps is %g; it must be >= 0",
+             static_cast<double>(c.norm_eps));
+    }
+    p.norm_eps = c.norm_eps;
+}
+
 }  // namespace
 
-KvProblem checked_kv_problem(const tarpon_kv_desc &desc, const float *k_mean) {
-    if (desc.mode != TARPON_KV_MODE_TARPON) {
-        fail(TARPON_ERROR_UNSUPPORTED, "desc->mode is %d; supported is TARPON_KV_MODE_TARPON (0)",
+KvProblem checked_kv_problem(const tarpon_kv_desc &desc, const tarpon_kv_calibration *calibration) {
+    if (desc.mode != TARPON_KV_MODE_TARPON && desc.mode != TARPON_KV_MODE_ROTATEKV) {
+        fail(TARPON_ERROR_UNSUPPORTED,
+             "desc->mode is %d; supported are TARPON_KV_MODE_TARPON (0) and "
+             "TARPON_KV_MODE_ROTATEKV (1)",
              desc.mode);
     }
     check_one_of("head_dim", desc.head_dim, {64, 96, 128, 256}, "64, 96, 128 and 256");
@@ -63,6 +120,13 @@ KvProblem checked_kv_problem(const tarpon_kv_desc &desc, const float *k_mean) {
     check_one_of("k_bits", desc.k_bits, {2, 3, 4, 8, 16}, "2, 3, 4, 8 and 16");
     check_one_of("v_bits", desc.v_bits, {2, 3, 4, 8, 16}, "2, 3, 4, 8 and 16");
     check_range("kv_heads", desc.kv_heads, 1, 1024);
+    if (desc.mode == TARPON_KV_MODE_ROTATEKV &&
+        desc.kv_heads * desc.head_dim > kKvMaxRotatekvChannels) {
+        fail(TARPON_ERROR_UNSUPPORTED,
+             "desc->kv_heads is %d of %d channels; mode ROTATEKV reorders a layer's channels and "
+             "takes %d in all",
+             desc.kv_heads, desc.head_dim, kKvMaxRotatekvChannels);
+    }
     if (desc.q_heads < desc.kv_heads || desc.q_heads % desc.kv_heads != 0 ||
         desc.q_heads / desc.kv_heads > 16) {
         fail(TARPON_ERROR_INVALID_ARGUMENT,
@@ -97,7 +161,13 @@ KvProblem checked_kv_problem(const tarpon_kv_desc &desc, const float *k_mean) {
     check_number("softcap", desc.softcap, desc.softcap >= 0, "positive, or 0 for none");
 
     KvProblem p{};
-    p.format = {desc.head_dim, desc.kv_heads, desc.page_tokens, desc.k_bits, desc.v_bits};
+    p.format = {desc.head_dim,
+                desc.kv_heads,
+                desc.page_tokens,
+                desc.k_bits,
+                desc.v_bits,
+                desc.mode == TARPON_KV_MODE_TARPON ? kv_cache::Scheme::kTarpon
+                                                   : kv_cache::Scheme::kRotatekv};
     p.q_heads = desc.q_heads;
     p.sink_tokens = desc.sink_tokens;
     p.window_tokens = desc.window_tokens;
@@ -109,14 +179,10 @@ KvProblem checked_kv_problem(const tarpon_kv_desc &desc, const float *k_mean) {
         desc.score_scale > 0 ? desc.score_scale : 1 / std::sqrt(static_cast<double>(desc.head_dim)),
         desc.softcap, desc.sliding_window};
     p.max_tokens = desc.max_tokens;
-    if (k_mean) {
-        p.k_mean.assign(k_mean, k_mean + int64_t{desc.kv_heads} * desc.head_dim);
-        for (size_t i = 0; i < p.k_mean.size(); ++i) {
-            if (!std::isfinite(p.k_mean[i])) {
-                fail(TARPON_ERROR_INVALID_ARGUMENT, "k_mean[%zu, %zu] is %g, which is not finite",
-                     i / desc.head_dim, i % desc.head_dim, static_cast<double>(p.k_mean[i]));
-            }
-        }
+    if (calibration) read_calibration(*calibration, p);
+    if (p.rotatekv()) {
+        p.k_order = permutation_copy(calibration ? calibration->k_order : nullptr,
+                                     int64_t{desc.kv_heads} * desc.head_dim);
     }
     return p;
 }
@@ -169,6 +235,27 @@ tarpon_status check_kv_attend(const KvProblem &problem, const KvPlan &plan,
                          needed);
     }
     return check_memory(problem, "kv attend", a.pages, a.page_count, a.recent);
+}
+
+tarpon_status check_kv_dequantize(const KvProblem &problem,
+                                  const tarpon_kv_dequantize_args &a) noexcept {
+    if (a.tokens < 0 || a.batch < 0) {
+        return set_error(TARPON_ERROR_INVALID_ARGUMENT,
+                         "kv dequantize: tokens is %lld and batch %lld; both must be >= 0",
+                         ll{a.tokens}, ll{a.batch});
+    }
+    if (a.tokens == 0) return TARPON_OK;
+    if (!a.k || !a.v || !a.slots || !a.positions || !a.rows || !a.lengths) {
+        return set_error(TARPON_ERROR_INVALID_ARGUMENT,
+                         "kv dequantize: k is %p, v %p, slots %p, positions %p, rows %p, lengths "
+                         "%p; none may be NULL",
+                         static_cast<void *>(a.k), static_cast<void *>(a.v),
+                         static_cast<const void *>(a.slots), static_cast<const void *>(a.positions),
+                         static_cast<const void *>(a.rows), static_cast<const void *>(a.lengths));
+    }
+    // Without the recent store everything comes from the pages.
+    return check_memory(problem, "kv dequantize", a.pages, a.page_count,
+                        a.recent ? a.recent : a.pages);
 }
 
 }  // namespace tarpon

@@ -151,8 +151,10 @@ Run make_run(const Scenario &scenario) {
 
 OwnedKv create(const Target &target, const Scenario &scenario, Run &run) {
     tarpon_kv *kv = nullptr;
-    TARPON_CHECK(tarpon_kv_create(target.device.get(), &run.desc,
-                                  scenario.with_mean ? run.mean.data() : nullptr, &kv) == TARPON_OK,
+    tarpon_kv_calibration calibration{};
+    calibration.struct_size = sizeof calibration;
+    calibration.k_mean = scenario.with_mean ? run.mean.data() : nullptr;
+    TARPON_CHECK(tarpon_kv_create(target.device.get(), &run.desc, &calibration, &kv) == TARPON_OK,
                  "%s: %s", scenario.name.c_str(), tarpon_last_error());
     run.info.struct_size = sizeof run.info;
     TARPON_CHECK(tarpon_kv_get_info(kv, &run.info) == TARPON_OK, "%s", tarpon_last_error());
@@ -315,6 +317,10 @@ void check_outputs(const Scenario &scenario, const Run &run, const std::string &
         for (int head = 0; head < d.kv_heads; ++head) {
             std::vector<double> keys, values, out(d.head_dim);
             stored_tokens(scenario, run, tables, row, head, &keys, &values);
+            for (int64_t j = 0; j < run.lengths[row]; ++j) {
+                recover_key(rope_rule, scenario.with_mean ? &run.mean[head * d.head_dim] : nullptr,
+                            d.head_dim, j, &keys[j * d.head_dim]);
+            }
             for (int query = 0; query < scenario.queries; ++query) {
                 // Of large groups the first, the last and one between.
                 for (int member : {0, group / 2, group - 1}) {
@@ -324,10 +330,11 @@ void check_outputs(const Scenario &scenario, const Run &run, const std::string &
                     const int64_t position = run.lengths[row] - scenario.queries + query;
                     std::fill(out.begin(), out.end(), 0.0);
                     if (position >= 0) {
-                        attend_reference(
-                            &run.q[at], position, keys, values, position + 1, d.head_dim,
-                            scenario.with_mean ? &run.mean[head * d.head_dim] : nullptr, rope_rule,
-                            rule, out.data());
+                        std::vector<double> q(&run.q[at], &run.q[at] + d.head_dim);
+                        rope_exact(rope_rule, position, q.data());
+                        attend_plain(q.data(), position, keys.data(), values.data(), position + 1,
+                                     d.head_dim, rule, out.data());
+                        hadamard::transform_reference(out.data(), d.head_dim);
                     }
                     double largest = 0, error = 0;
                     for (int i = 0; i < d.head_dim; ++i) {
@@ -494,8 +501,11 @@ void test_kv_refuses_bad_input(const Target &target) {
     std::vector<float> mean(256, 0.0f);
     mean[130] = NAN;
     auto desc = make_desc(128, 2, 2, 2, 2);
-    expect(tarpon_kv_create(target.device.get(), &desc, mean.data(), &kv),
-           TARPON_ERROR_INVALID_ARGUMENT, "k_mean[1, 2]");
+    tarpon_kv_calibration calibration{};
+    calibration.struct_size = sizeof calibration;
+    calibration.k_mean = mean.data();
+    expect(tarpon_kv_create(target.device.get(), &desc, &calibration, &kv),
+           TARPON_ERROR_INVALID_ARGUMENT, "k_mean[130]");
 
     desc.window_tokens = 8;
     const Scenario scenario{"errors", desc, {70, 10}};

@@ -93,30 +93,19 @@ KvCpuPlan::KvCpuPlan(CpuDevice &device, KvProblem problem)
       pool_(device.pool()),
       kernels_(device.isa() >= Isa::kAvx512 ? kAvx512Kv : kScalarKv),
       hadamard_(hadamard_kernels(device.isa()).by_dtype[TARPON_F32]),
-      rotation_(hadamard::decompose(problem_.format.head_dim)) {
-    const RopeRule &rule = problem_.rope;
-    const int digits = (problem_.max_tokens + kRopeDigit - 1) / kRopeDigit;
-    for (int position = 0; position < kRopeDigit; ++position) {
-        for (int pair = 0; pair < rule.pairs; ++pair)
-            low_.push_back(rope_table_entry(rule.theta, rule.scaling, rule.pairs, position, pair));
-    }
-    for (int digit = 0; digit < digits; ++digit) {
-        for (int pair = 0; pair < rule.pairs; ++pair) {
-            high_.push_back(rope_table_entry(rule.theta, rule.scaling, rule.pairs,
-                                             int64_t{digit} * kRopeDigit, pair));
-        }
-    }
-    for (int pair = 0; pair < rule.pairs; ++pair) {
+      rotation_(hadamard::decompose(problem_.format.head_dim)),
+      tables_(problem_),
+      rope_(tables_.view) {
+    for (int pair = 0; pair < rope_.pairs; ++pair) {
         for (int t = 0; t < kKvTile; ++t) {
-            step_cos_.push_back(low_[t * rule.pairs + pair].cos);
-            step_sin_.push_back(low_[t * rule.pairs + pair].sin);
+            step_cos_.push_back(rope_.low[t * rope_.pairs + pair].cos);
+            step_sin_.push_back(rope_.low[t * rope_.pairs + pair].sin);
         }
     }
-    rope_ = {low_.data(), high_.data(), rule.pairs, rule.layout};
     mean_pairs_.resize(problem_.format.kv_heads);
     for (int head = 0; head < problem_.format.kv_heads && !problem_.k_mean.empty(); ++head) {
-        const float *mean = &problem_.k_mean[int64_t{head} * problem_.format.head_dim];
-        for (int pair = 0; pair < rule.pairs; ++pair) {
+        const float *mean = problem_.mean(head);
+        for (int pair = 0; pair < rope_.pairs; ++pair) {
             if (mean[rope_first(rope_, pair)] != 0 || mean[rope_second(rope_, pair)] != 0)
                 mean_pairs_[head].push_back(pair);
         }
@@ -152,13 +141,15 @@ void KvCpuPlan::append_token(const tarpon_kv_append_args &a, int64_t token) cons
     for (int head = 0; head < f.kv_heads; ++head) {
         alignas(64) float k[kMaxHeadDim], v[kMaxHeadDim];
         const int64_t from = (token * f.kv_heads + head) * f.head_dim;
-        const float *mean =
-            problem_.k_mean.empty() ? nullptr : &problem_.k_mean[int64_t{head} * f.head_dim];
+        const float *mean = problem_.mean(head);
         for (int i = 0; i < f.head_dim; ++i) {
             k[i] = load_elem(a.k, problem_.dtype, from + i);
-            if (mean) k[i] -= mean[i];
             v[i] = load_elem(a.v, problem_.dtype, from + i);
         }
+        if (!problem_.k_norm.empty())
+            rms_norm(problem_.k_norm.data(), problem_.norm_eps, f.head_dim, k);
+        for (int i = 0; mean && i < f.head_dim; ++i)
+            k[i] -= mean[i];
         rope(rope_, position, k);
         rotate(k);
         rotate(v);
@@ -174,23 +165,35 @@ void KvCpuPlan::append_token(const tarpon_kv_append_args &a, int64_t token) cons
     }
 }
 
-tarpon_status KvCpuPlan::append(const tarpon_kv_append_args &args, const Stream *) const noexcept {
+namespace {
+
+// Names the first token whose place is out of range. Args is that of append or of dequantize.
+template <class Args>
+tarpon_status check_tokens(const KvProblem &problem, const char *call, const Args &args) noexcept {
     using ll = long long;
-    const int64_t slots = args.page_count * problem_.format.page_tokens;
+    const int64_t slots = args.page_count * problem.format.page_tokens;
     for (int64_t t = 0; t < args.tokens; ++t) {
         if (args.slots[t] < 0) continue;
         if (args.slots[t] >= slots || args.positions[t] < 0 ||
-            args.positions[t] >= problem_.max_tokens || args.rows[t] < 0 ||
+            args.positions[t] >= problem.max_tokens || args.rows[t] < 0 ||
             args.rows[t] >= args.batch || args.lengths[args.rows[t]] <= args.positions[t] ||
             (args.recent_index && args.recent_index[args.rows[t]] < 0)) {
             return set_error(
                 TARPON_ERROR_INVALID_ARGUMENT,
-                "kv append: token %lld has slot %lld of %lld, position %d (max_tokens "
+                "kv %s: token %lld has slot %lld of %lld, position %d (max_tokens "
                 "is %d), row %d of %lld; its sequence must be longer than its position",
-                ll{t}, ll{args.slots[t]}, ll{slots}, args.positions[t], problem_.max_tokens,
+                call, ll{t}, ll{args.slots[t]}, ll{slots}, args.positions[t], problem.max_tokens,
                 args.rows[t], ll{args.batch});
         }
     }
+    return TARPON_OK;
+}
+
+}  // namespace
+
+tarpon_status KvCpuPlan::append(const tarpon_kv_append_args &args, const Stream *) const noexcept {
+    const tarpon_status status = check_tokens(problem_, "append", args);
+    if (status != TARPON_OK) return status;
     struct Context {
         const KvCpuPlan *plan;
         const tarpon_kv_append_args *args;
@@ -200,6 +203,25 @@ tarpon_status KvCpuPlan::append(const tarpon_kv_append_args &args, const Stream 
         [](const void *c, int64_t token) noexcept {
             const auto &context = *static_cast<const Context *>(c);
             context.plan->append_token(*context.args, token);
+        },
+        &context);
+    return TARPON_OK;
+}
+
+tarpon_status KvCpuPlan::dequantize(const tarpon_kv_dequantize_args &args,
+                                    const Stream *) const noexcept {
+    const tarpon_status status = check_tokens(problem_, "dequantize", args);
+    if (status != TARPON_OK) return status;
+    struct Context {
+        const KvCpuPlan *plan;
+        const tarpon_kv_dequantize_args *args;
+    } context{this, &args};
+    pool_.run(
+        args.tokens,
+        [](const void *c, int64_t token) noexcept {
+            const auto &context = *static_cast<const Context *>(c);
+            kv_dequantize_token(context.plan->problem_, context.plan->tables_, *context.args,
+                                token);
         },
         &context);
     return TARPON_OK;

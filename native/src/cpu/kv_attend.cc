@@ -95,12 +95,14 @@ void KvCpuPlan::prepare_queries(const AttendJob &job, int64_t row, int kv_head) 
         const int64_t from = job.elem(row, kv_head, r);
         for (int i = 0; i < head_dim; ++i)
             q[i] = load_elem(job.args->q, problem_.dtype, from + i);
+        if (!problem_.q_norm.empty())
+            rms_norm(problem_.q_norm.data(), problem_.norm_eps, head_dim, q);
         rope(rope_, static_cast<int>(position), q);
         for (int i = 0; i < head_dim; ++i)
             q[i] *= scale;
         if (!problem_.k_mean.empty()) {
             // q . R_j(mean) = sum over pairs of a cos(angle_j) + b sin(angle_j), and a constant.
-            const float *mean = &problem_.k_mean[int64_t{kv_head} * head_dim];
+            const float *mean = problem_.mean(kv_head);
             const auto &pairs = mean_pairs_[kv_head];
             float *a = q + head_dim, *b = a + pairs.size(), &constant = q[2 * head_dim];
             for (size_t i = 0; i < pairs.size(); ++i) {

@@ -18,6 +18,8 @@ class KvCpuPlan final : public KvPlan {
                          const Stream *stream) const noexcept override;
     tarpon_status attend(const tarpon_kv_attend_args &args,
                          const Stream *stream) const noexcept override;
+    tarpon_status dequantize(const tarpon_kv_dequantize_args &args,
+                             const Stream *stream) const noexcept override;
     size_t workspace_bytes(int64_t batch, int queries, int64_t max_length) const override;
     const char *variant() const override { return kernels_.name; }
 
@@ -54,8 +56,8 @@ class KvCpuPlan final : public KvPlan {
     const KvKernels &kernels_;
     const HadamardKernel hadamard_;
     const hadamard::Size rotation_;
-    std::vector<kv_cache::CosSin> low_, high_;
-    kv_cache::RopeTables rope_;
+    const KvTables tables_;
+    const kv_cache::RopeTables &rope_;
     std::vector<float> step_cos_, step_sin_;  // [pairs][16]
     // Pairs of each kv head whose mean is not zero: only those cost time in attention.
     std::vector<std::vector<int32_t>> mean_pairs_;
