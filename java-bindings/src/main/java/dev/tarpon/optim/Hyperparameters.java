@@ -6,6 +6,10 @@ import dev.tarpon.ffi.tarpon_optim_step_args;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.LinkedHashMap;
+import java.util.Locale;
+import java.util.Map;
+import java.util.function.ToDoubleFunction;
 
 /**
  * The numbers of a step. They start as PyTorch's or the paper's defaults, may change between steps,
@@ -225,6 +229,95 @@ public final class Hyperparameters {
     /** Sets {@link #stochasticStates()}. */
     public Hyperparameters stochasticStates(boolean value) {
         return flag(tarpon_optim_h.TARPON_STEP_STOCHASTIC_STATES, value);
+    }
+
+    /** Everything by name, as {@link #parse} takes it; a double's text is exact. */
+    Map<String, String> values() {
+        Map<String, String> values = new LinkedHashMap<>();
+        for (Number number : Number.values()) {
+            values.put(number.key(), Double.toString(number.read.applyAsDouble(args)));
+        }
+        values.put("seed", Long.toUnsignedString(seed()));
+        values.put("flags", Integer.toString(tarpon_optim_step_args.flags(args)));
+        return values;
+    }
+
+    /**
+     * A copy of the numbers of {@link #values}, to be taken over by {@link #set}.
+     *
+     * @throws IllegalArgumentException that names the number that is missing or none
+     */
+    static MemorySegment parse(Map<String, String> values) {
+        MemorySegment parsed = tarpon_optim_step_args.allocate(Arena.ofAuto());
+        for (Number number : Number.values()) {
+            String text = require(values, number.key());
+            try {
+                number.write.accept(parsed, Double.parseDouble(text));
+            } catch (NumberFormatException e) {
+                throw new IllegalArgumentException(
+                        "%s is '%s', not a number".formatted(number.key(), text), e);
+            }
+        }
+        String seed = require(values, "seed");
+        String flags = require(values, "flags");
+        try {
+            tarpon_optim_step_args.seed(parsed, Long.parseUnsignedLong(seed));
+            tarpon_optim_step_args.flags(parsed, Integer.parseInt(flags));
+        } catch (NumberFormatException e) {
+            throw new IllegalArgumentException(
+                    "seed is '%s' and flags are '%s'; they must be integers".formatted(seed, flags),
+                    e);
+        }
+        return parsed;
+    }
+
+    /** Takes over what {@link #parse} made. */
+    void set(MemorySegment parsed) {
+        args.copyFrom(parsed);
+    }
+
+    private static String require(Map<String, String> values, String key) {
+        String text = values.get(key);
+        if (text == null) {
+            throw new IllegalArgumentException(key + " is missing");
+        }
+        return text;
+    }
+
+    private interface Write {
+        void accept(MemorySegment args, double value);
+    }
+
+    /** The doubles of a step; {@code key} is how saved states name them. */
+    private enum Number {
+        LR(tarpon_optim_step_args::lr, tarpon_optim_step_args::lr),
+        BETA1(tarpon_optim_step_args::beta1, tarpon_optim_step_args::beta1),
+        BETA2(tarpon_optim_step_args::beta2, tarpon_optim_step_args::beta2),
+        BETA3(tarpon_optim_step_args::beta3, tarpon_optim_step_args::beta3),
+        ALPHA(tarpon_optim_step_args::alpha, tarpon_optim_step_args::alpha),
+        MOMENTUM(tarpon_optim_step_args::momentum, tarpon_optim_step_args::momentum),
+        EPS(tarpon_optim_step_args::eps, tarpon_optim_step_args::eps),
+        WEIGHT_DECAY(tarpon_optim_step_args::weight_decay, tarpon_optim_step_args::weight_decay),
+        TRUST_COEFFICIENT(
+                tarpon_optim_step_args::trust_coefficient,
+                tarpon_optim_step_args::trust_coefficient),
+        GAMMA(tarpon_optim_step_args::gamma, tarpon_optim_step_args::gamma),
+        HESSIAN_SCALE(tarpon_optim_step_args::hessian_scale, tarpon_optim_step_args::hessian_scale),
+        GRAD_MULTIPLIER(
+                tarpon_optim_step_args::grad_multiplier, tarpon_optim_step_args::grad_multiplier),
+        MAX_GRAD_NORM(tarpon_optim_step_args::max_grad_norm, tarpon_optim_step_args::max_grad_norm);
+
+        private final ToDoubleFunction<MemorySegment> read;
+        private final Write write;
+
+        Number(ToDoubleFunction<MemorySegment> read, Write write) {
+            this.read = read;
+            this.write = write;
+        }
+
+        private String key() {
+            return name().toLowerCase(Locale.ROOT);
+        }
     }
 
     private Hyperparameters flag(int flag, boolean value) {

@@ -13,9 +13,12 @@ import dev.tarpon.ffi.tarpon_optim_desc;
 import dev.tarpon.ffi.tarpon_optim_h;
 import dev.tarpon.ffi.tarpon_optim_info;
 import dev.tarpon.ffi.tarpon_optim_tensor;
+import dev.tarpon.format.FormatException;
 
+import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -35,9 +38,9 @@ import java.util.Set;
  * }
  * }</pre>
  *
- * <p>Parameters and gradients are the caller's; the states are the optimizer's. To resume, a new
- * optimizer over the same parameters takes the old one's {@link #states} and {@link #counters}: it
- * goes on bit for bit.
+ * <p>Parameters and gradients are the caller's; the states are the optimizer's. {@link #save}
+ * writes them to a file; a new optimizer over parameters of the same names and shapes that {@link
+ * #load}s it goes on bit for bit, once the caller has put the parameters themselves back.
  *
  * <p>Thread-safe: steps are queued one after the other.
  */
@@ -303,6 +306,36 @@ public final class Optimizer implements AutoCloseable {
     /** The states of all parameters, in the order of the groups. */
     public List<ParameterState> states() {
         return states;
+    }
+
+    /**
+     * Writes states, counters and hyperparameters to a safetensors file, after the steps that are
+     * queued. What the tensors and the metadata are called is in kernels-cu/optim/README.md. The
+     * file is written beside an older one and takes its place when it is complete and on disk.
+     *
+     * <p>Parameters and the groups' factors are the caller's and not saved.
+     *
+     * @throws IOException if it cannot be written; an older file stays then
+     */
+    public void save(Path file) throws IOException {
+        synchronized (plan) { // no step in between
+            StateFile.save(this, file);
+        }
+    }
+
+    /**
+     * Takes states, counters and hyperparameters from a file that {@link #save} wrote, on whatever
+     * device. Everything in it is compared with this optimizer first; a file that does not match
+     * changes nothing.
+     *
+     * @throws FormatException if the file is damaged, or the rule, a parameter's name, shape or
+     *     state format is another than here; with both values
+     * @throws IOException if it cannot be read
+     */
+    public void load(Path file) throws IOException {
+        synchronized (plan) {
+            StateFile.load(this, file);
+        }
     }
 
     /** What all states take on the device, absmax included. */
