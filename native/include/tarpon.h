@@ -523,8 +523,10 @@ TARPON_API tarpon_status tarpon_blockwise_dequantize(tarpon_device *device, cons
 /* ---- Optimizers ---------------------------------------------------------------------------- */
 /*
  * A plan holds the addresses of all tensors of a model; one call steps them all. Parameters,
- * gradients and states are the caller's memory, so that saving and resuming an optimizer is copying
- * its states and its step count. Formulas, with their sources, are in kernels-cu/optim/README.md.
+ * gradients and states are the caller's memory, so that saving an optimizer is copying its states
+ * and absmax to the host and reading its counters, and resuming is putting them back: it goes on bit
+ * for bit, on any device, since the bytes are the same on all. Formulas, with their sources, and the
+ * layout of saved states are in kernels-cu/optim/README.md.
  *
  * 8-bit states are blocks of 256 with the dynamic maps; the absmax is that of the updated states,
  * and the parameter is updated from the states before they are rounded. Memory of zeros is the
