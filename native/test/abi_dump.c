@@ -9,7 +9,7 @@
  *     struct <name> <size> <alignment>
  *     field <struct> <name> <offset> <size> <type>
  *     function <name> <result> <parameter>...
- * Types: void, i32, u32, i64, u64, f64, char[], pointer[], pointer.
+ * Types: void, i32, u32, i64, u64, f32, f64, char[], pointer[], pointer.
  */
 #include <stdio.h>
 #include <tarpon.h>
@@ -29,6 +29,7 @@
         uint32_t: "u32",            \
         int64_t: "i64",             \
         uint64_t: "u64",            \
+        float: "f32",               \
         double: "f64",              \
         char *: "char[]",           \
         void **: "pointer[]",       \
@@ -150,6 +151,11 @@ static void print_constants(void) {
     CONSTANT(TARPON_STEP_SKIP_NONFINITE);
     CONSTANT(TARPON_STEP_STOCHASTIC_PARAMS);
     CONSTANT(TARPON_STEP_STOCHASTIC_STATES);
+
+    CONSTANT(TARPON_KV_MODE_TARPON);
+    CONSTANT(TARPON_KV_MODE_ROTATEKV);
+    CONSTANT(TARPON_ROPE_HALF);
+    CONSTANT(TARPON_ROPE_INTERLEAVED);
 }
 
 static void print_structs(void) {
@@ -261,6 +267,93 @@ static void print_structs(void) {
     FIELD(tarpon_optim_info, reserved);
     FIELD(tarpon_optim_info, workspace_bytes);
     FIELD(tarpon_optim_info, variant);
+
+    STRUCT(tarpon_kv_desc);
+    FIELD(tarpon_kv_desc, struct_size);
+    FIELD(tarpon_kv_desc, mode);
+    FIELD(tarpon_kv_desc, head_dim);
+    FIELD(tarpon_kv_desc, q_heads);
+    FIELD(tarpon_kv_desc, kv_heads);
+    FIELD(tarpon_kv_desc, page_tokens);
+    FIELD(tarpon_kv_desc, k_bits);
+    FIELD(tarpon_kv_desc, v_bits);
+    FIELD(tarpon_kv_desc, sink_tokens);
+    FIELD(tarpon_kv_desc, window_tokens);
+    FIELD(tarpon_kv_desc, dtype);
+    FIELD(tarpon_kv_desc, rope_dim);
+    FIELD(tarpon_kv_desc, rope_layout);
+    FIELD(tarpon_kv_desc, max_tokens);
+    FIELD(tarpon_kv_desc, sliding_window);
+    FIELD(tarpon_kv_desc, reserved);
+    FIELD(tarpon_kv_desc, rope_theta);
+    FIELD(tarpon_kv_desc, rope_scaling);
+    FIELD(tarpon_kv_desc, score_scale);
+    FIELD(tarpon_kv_desc, softcap);
+
+    STRUCT(tarpon_kv_info);
+    FIELD(tarpon_kv_info, struct_size);
+    FIELD(tarpon_kv_info, format_version);
+    FIELD(tarpon_kv_info, page_bytes);
+    FIELD(tarpon_kv_info, recent_bytes);
+    FIELD(tarpon_kv_info, bits_per_value);
+    FIELD(tarpon_kv_info, variant);
+
+    STRUCT(tarpon_kv_calibration);
+    FIELD(tarpon_kv_calibration, struct_size);
+    FIELD(tarpon_kv_calibration, norm_eps);
+    FIELD(tarpon_kv_calibration, k_mean);
+    FIELD(tarpon_kv_calibration, k_order);
+    FIELD(tarpon_kv_calibration, q_norm);
+    FIELD(tarpon_kv_calibration, k_norm);
+
+    STRUCT(tarpon_kv_append_args);
+    FIELD(tarpon_kv_append_args, struct_size);
+    FIELD(tarpon_kv_append_args, reserved);
+    FIELD(tarpon_kv_append_args, k);
+    FIELD(tarpon_kv_append_args, v);
+    FIELD(tarpon_kv_append_args, tokens);
+    FIELD(tarpon_kv_append_args, slots);
+    FIELD(tarpon_kv_append_args, positions);
+    FIELD(tarpon_kv_append_args, rows);
+    FIELD(tarpon_kv_append_args, batch);
+    FIELD(tarpon_kv_append_args, lengths);
+    FIELD(tarpon_kv_append_args, recent_index);
+    FIELD(tarpon_kv_append_args, pages);
+    FIELD(tarpon_kv_append_args, page_count);
+    FIELD(tarpon_kv_append_args, recent);
+
+    STRUCT(tarpon_kv_attend_args);
+    FIELD(tarpon_kv_attend_args, struct_size);
+    FIELD(tarpon_kv_attend_args, queries);
+    FIELD(tarpon_kv_attend_args, q);
+    FIELD(tarpon_kv_attend_args, o);
+    FIELD(tarpon_kv_attend_args, batch);
+    FIELD(tarpon_kv_attend_args, page_table);
+    FIELD(tarpon_kv_attend_args, table_stride);
+    FIELD(tarpon_kv_attend_args, lengths);
+    FIELD(tarpon_kv_attend_args, max_length);
+    FIELD(tarpon_kv_attend_args, recent_index);
+    FIELD(tarpon_kv_attend_args, pages);
+    FIELD(tarpon_kv_attend_args, page_count);
+    FIELD(tarpon_kv_attend_args, recent);
+    FIELD(tarpon_kv_attend_args, workspace);
+    FIELD(tarpon_kv_attend_args, workspace_bytes);
+
+    STRUCT(tarpon_kv_dequantize_args);
+    FIELD(tarpon_kv_dequantize_args, struct_size);
+    FIELD(tarpon_kv_dequantize_args, reserved);
+    FIELD(tarpon_kv_dequantize_args, k);
+    FIELD(tarpon_kv_dequantize_args, v);
+    FIELD(tarpon_kv_dequantize_args, tokens);
+    FIELD(tarpon_kv_dequantize_args, slots);
+    FIELD(tarpon_kv_dequantize_args, positions);
+    FIELD(tarpon_kv_dequantize_args, rows);
+    FIELD(tarpon_kv_dequantize_args, batch);
+    FIELD(tarpon_kv_dequantize_args, lengths);
+    FIELD(tarpon_kv_dequantize_args, recent_index);
+    FIELD(tarpon_kv_dequantize_args, pages);
+    FIELD(tarpon_kv_dequantize_args, page_count);
+    FIELD(tarpon_kv_dequantize_args, recent);
 }
 
 static void print_functions(void) {
@@ -336,6 +429,19 @@ static void print_functions(void) {
              tarpon_stream *);
     FUNCTION(int32_t, tarpon_optim_get_info, const tarpon_optim *, tarpon_optim_info *);
     FUNCTION(void, tarpon_optim_destroy, tarpon_optim *);
+
+    FUNCTION(int32_t, tarpon_kv_create, tarpon_device *, const tarpon_kv_desc *,
+             const tarpon_kv_calibration *, tarpon_kv **);
+    FUNCTION(int32_t, tarpon_kv_get_info, const tarpon_kv *, tarpon_kv_info *);
+    FUNCTION(int32_t, tarpon_kv_workspace_bytes, const tarpon_kv *, int64_t, int32_t, int64_t,
+             size_t *);
+    FUNCTION(int32_t, tarpon_kv_append, const tarpon_kv *, const tarpon_kv_append_args *,
+             tarpon_stream *);
+    FUNCTION(int32_t, tarpon_kv_attend, const tarpon_kv *, const tarpon_kv_attend_args *,
+             tarpon_stream *);
+    FUNCTION(int32_t, tarpon_kv_dequantize, const tarpon_kv *, const tarpon_kv_dequantize_args *,
+             tarpon_stream *);
+    FUNCTION(void, tarpon_kv_destroy, tarpon_kv *);
 }
 
 int main(void) {

@@ -1,6 +1,7 @@
 package dev.tarpon;
 
 import dev.tarpon.ffi.tarpon_h;
+import dev.tarpon.ffi.tarpon_kv_h;
 import dev.tarpon.ffi.tarpon_optim_h;
 
 import java.lang.foreign.MemorySegment;
@@ -195,6 +196,19 @@ abstract class NativeHandle implements AutoCloseable, Runnable {
         void destroyNative() {
             device.awaitStreams();
             tarpon_optim_h.tarpon_optim_destroy(pointer());
+        }
+    }
+
+    /** The plan of a KV cache. */
+    static final class Kv extends Child {
+        Kv(DeviceHandle device, String name, long address) {
+            super(device, name, address);
+        }
+
+        @Override
+        void destroyNative() {
+            device.awaitStreams();
+            tarpon_kv_h.tarpon_kv_destroy(pointer());
         }
     }
 }

@@ -79,7 +79,13 @@ class BindingTest {
                         tarpon_optim_desc.layout(),
                         tarpon_optim_step_args.layout(),
                         tarpon_optim_counters.layout(),
-                        tarpon_optim_info.layout())) {
+                        tarpon_optim_info.layout(),
+                        tarpon_kv_desc.layout(),
+                        tarpon_kv_info.layout(),
+                        tarpon_kv_calibration.layout(),
+                        tarpon_kv_append_args.layout(),
+                        tarpon_kv_attend_args.layout(),
+                        tarpon_kv_dequantize_args.layout())) {
             assertTrue(
                     layout.memberLayouts().stream().allMatch(member -> member.name().isPresent()),
                     layout::toString);

@@ -31,7 +31,8 @@ record Header(Map<String, String> sections) {
                     "Linear: y = x * W with quantised W",
                     "Hadamard transform",
                     "Block-wise quantisation",
-                    "Optimizers");
+                    "Optimizers",
+                    "KV cache in 2 to 16 bits");
     private static final Pattern SECTION = Pattern.compile("/\\* -{4} (.+?) -+ \\*/");
     private static final Pattern COMMENT = Pattern.compile("/\\*.*?\\*/", Pattern.DOTALL);
 
