@@ -24,6 +24,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Objects;
 import java.util.Set;
+import java.util.function.UnaryOperator;
 
 /**
  * Steps all parameters of a model in one native call, with states in 8 bits or in 32.
@@ -335,6 +336,38 @@ public final class Optimizer implements AutoCloseable {
     public void load(Path file) throws IOException {
         synchronized (plan) {
             StateFile.load(this, file);
+        }
+    }
+
+    /**
+     * Takes states and the step count from the state of a bitsandbytes optimizer that was saved as
+     * safetensors, one tensor an entry:
+     *
+     * <pre>{@code
+     * save_file({f"{name}.{key}": torch.as_tensor(value).clone()
+     *            for name, p in model.named_parameters()
+     *            for key, value in optimizer.state[p].items()}, file)
+     * }</pre>
+     *
+     * <p>Parameters' names, shapes and state formats are those of this optimizer; 8-bit states are
+     * in blocks of 256 and by the same maps (RMSprop's and Adagrad's are not). Hyperparameters are
+     * not in such a file. A file that does not match changes nothing.
+     *
+     * @throws FormatException if something does not match, with both values
+     * @throws IOException if the file cannot be read
+     */
+    public void loadBitsandbytes(Path file) throws IOException {
+        loadBitsandbytes(file, UnaryOperator.identity());
+    }
+
+    /**
+     * The same where the file names parameters differently, such as by their index.
+     *
+     * @param keys from a parameter's name to what stands before ".state1"
+     */
+    public void loadBitsandbytes(Path file, UnaryOperator<String> keys) throws IOException {
+        synchronized (plan) {
+            BitsandbytesFile.load(this, file, keys);
         }
     }
 
