@@ -322,12 +322,13 @@ enum {
     TARPON_LAYOUT_PLAIN = 0,  /* codes uint8 [K, N]; scales [G, N]; zeros [G, N] */
     TARPON_LAYOUT_MARLIN = 1, /* as tarpon_marlin_pack() makes; INT4, SYMMETRIC, SCALE_F16 */
     /* qweight int32 [K*bits/32, N], row r of codes in bits bits*(r % (32/bits)); zeros int32
-     * [G, N*bits/32], each stored as zero - 1; scales [G, N]; g_idx int32 [K] or NULL. INT4 or
-     * INT8; SYMMETRIC (zeros NULL) or INTEGER. */
+     * [G, N*bits/32], each stored as zero - 1 modulo 2^bits, so that the largest value is zero 0;
+     * scales [G, N]; g_idx int32 [K] or NULL. INT4 or INT8; INTEGER, or SYMMETRIC with zeros NULL
+     * or all the middle of the codes, which is checked. */
     TARPON_LAYOUT_GPTQ = 2,
     TARPON_LAYOUT_GPTQ_V2 = 3, /* the same, with zeros stored as they are */
     /* qweight int32 [K, N/8], bits 4i of word c hold column 8c + {0,2,4,6,1,3,5,7}[i]; zeros int32
-     * [G, N/8] likewise; scales [G, N]. INT4; INTEGER, or SYMMETRIC without zeros. */
+     * [G, N/8] likewise; scales [G, N]. INT4; INTEGER, or SYMMETRIC as for GPTQ. */
     TARPON_LAYOUT_AWQ = 4,
     /* GGUF: qweight holds the blocks of N rows of K inputs; scales and zeros are NULL. */
     TARPON_LAYOUT_GGUF_Q4_0 = 5, /* INT4, SYMMETRIC, SCALE_F16, group 32 */
@@ -382,7 +383,8 @@ typedef struct tarpon_linear_weights {
     const void *bias; /* activation_dtype [N], added to y; or NULL */
     size_t bias_bytes;
     /* int32 [K]: the group of each input row (act-order), or NULL for r / group_size. Every group
-     * must have group_size rows, the last what is left; all parts of a plan the same. */
+     * must have group_size rows, the last what is left; all parts of a plan the same. Not for
+     * MARLIN and GGUF; with sparsity in order only. */
     const int32_t *g_idx;
     size_t g_idx_bytes;
     int64_t out_features; /* N of this part; 0 if it is the only one */
@@ -394,6 +396,66 @@ typedef struct tarpon_linear_info {
     uint64_t weights_bytes; /* what the plan keeps on the device, padding included */
     char variant[64];       /* name of the kernel variant, such as "cpu_avx512" */
 } tarpon_linear_info;
+
+/*
+ * Weights on the host, in any format and layout. desc describes them; its variant, arithmetic and
+ * mode are not used, and weights->bias is not read. These functions are pure, thread-safe and run
+ * on the calling thread; after a failure the contents of output arrays are unspecified.
+ */
+
+/*
+ * Writes what a layout fixes into *out_desc, whose struct_size the caller has set: weight_type,
+ * zero_type, scale_type, sparsity and group_size of a GGUF layout; the rest stays. Other layouts
+ * hold several formats and are TARPON_ERROR_INVALID_ARGUMENT.
+ */
+TARPON_API tarpon_status tarpon_linear_desc_for_layout(tarpon_weight_layout layout,
+                                                       tarpon_linear_desc *out_desc);
+
+/*
+ * Any layout to plain order. out_codes: uint8 [K, N], rows in the order of the inputs (so that
+ * weights->g_idx still belongs to them); out_scales: [G, N] of scale_type; out_zeros: [G, N], uint8
+ * (INTEGER) or of scale_type (FLOAT), NULL if SYMMETRIC. Every check of tarpon_linear_create().
+ */
+TARPON_API tarpon_status tarpon_weights_unpack(const tarpon_linear_desc *desc,
+                                               const tarpon_linear_weights *weights,
+                                               uint8_t *out_codes, void *out_scales,
+                                               void *out_zeros);
+
+/*
+ * out_weight: float [K, N], rows in the order of the inputs, each weight rounded to binary32 once:
+ * exact with scales of 16 bits and no minimum, and the value of ggml's formula for GGUF blocks.
+ */
+TARPON_API tarpon_status tarpon_weights_dequantize(const tarpon_linear_desc *desc,
+                                                   const tarpon_linear_weights *weights,
+                                                   float *out_weight);
+
+/*
+ * Round-to-nearest quantisation to plain order. weight is [N, K] as torch.nn.Linear keeps it, of
+ * dtype F32, F16 or BF16; outputs as of tarpon_weights_unpack(). Over each group of a column's
+ * inputs, with S the codes' largest value (15 or 255), scales and minimums rounded to scale_type,
+ * and codes rounded half to even and clamped:
+ *   SYMMETRIC  scale = max|w| / (S / 2), or max|w| / 448 for e4m3; code = w / scale + (S + 1) / 2
+ *   INTEGER    scale = (max(w, 0) - min(w, 0)) / S; zero = -min(w, 0) / scale;
+ *              code = w / scale + zero
+ *   FLOAT      minimum = min w; scale = (max w - min w) / S; code = (w - minimum) / scale
+ * INT4, SYMMETRIC, SCALE_F16 is tarpon_w4_quantize(), bit for bit. A scale of 0 gives codes of
+ * weight 0 (FLOAT: of the minimum). A weight that is not finite, or a scale or minimum that
+ * overflows, is an error that names the weight. With sparsity 2:4 the weight must have the pattern:
+ * see tarpon_prune_2_4().
+ */
+TARPON_API tarpon_status tarpon_weights_quantize(const tarpon_linear_desc *desc, const void *weight,
+                                                 tarpon_dtype weight_dtype, uint8_t *out_codes,
+                                                 void *out_scales, void *out_zeros);
+
+/*
+ * Magnitude pruning to 2:4: of each four weights of a row of weight [N, K], inputs 4i..4i+3, the two
+ * of largest magnitude stay and the others become +0; of equal magnitudes the first ones stay.
+ * Fewer than four at the end of a row are treated alike. out_weight may be weight, otherwise they
+ * must not overlap. dtype F32, F16 or BF16, of both. A weight that is not finite is an error that
+ * names it, and nothing is written.
+ */
+TARPON_API tarpon_status tarpon_prune_2_4(const void *weight, tarpon_dtype weight_dtype, int64_t n,
+                                          int64_t k, void *out_weight);
 
 /*
  * Validates, chooses a kernel, packs the weights for it and copies them to the device. Cold: may

@@ -2,7 +2,6 @@
 #include <cstring>
 
 #include "abi_guard.h"
-#include "linear.h"
 #include "registry.h"
 
 using tarpon::fail;
@@ -17,11 +16,6 @@ struct tarpon_buffer {
     void *address;
     size_t size_bytes;
     bool owned;
-};
-
-struct tarpon_linear {
-    std::unique_ptr<tarpon::LinearPlan> impl;
-    const char *variant;
 };
 
 extern "C" {
@@ -204,137 +198,6 @@ tarpon_status tarpon_copy_to_host(tarpon_device *device, void *host_dst, const v
         required(static_cast<const char *>(device_src), "device_src");
         device->impl->copy_to_host(host_dst, device_src, size_bytes, impl_or_null(stream));
     });
-}
-
-// ---- 4-bit weights on the host
-
-tarpon_status tarpon_w4_quantize(const void *weight, tarpon_dtype weight_dtype, int64_t n,
-                                 int64_t k, int32_t group_size, uint8_t *out_codes,
-                                 uint16_t *out_scales) {
-    return guarded([&] {
-        required(static_cast<const char *>(weight), "weight");
-        required(out_codes, "out_codes");
-        required(out_scales, "out_scales");
-        tarpon::w4_quantize(weight, weight_dtype, n, k, group_size, out_codes, out_scales);
-    });
-}
-
-tarpon_status tarpon_w4_dequantize(const uint8_t *codes, const uint16_t *scales, int64_t n,
-                                   int64_t k, int32_t group_size, float *out_weight) {
-    return guarded([&] {
-        required(codes, "codes");
-        required(scales, "scales");
-        required(out_weight, "out_weight");
-        tarpon::w4_dequantize(codes, scales, n, k, group_size, out_weight);
-    });
-}
-
-tarpon_status tarpon_marlin_size(int64_t n, int64_t k, int32_t group_size,
-                                 size_t *out_qweight_bytes, size_t *out_scales_bytes) {
-    return guarded([&] {
-        required(out_qweight_bytes, "out_qweight_bytes");
-        required(out_scales_bytes, "out_scales_bytes");
-        tarpon::marlin_size_bytes(n, k, group_size, out_qweight_bytes, out_scales_bytes);
-    });
-}
-
-tarpon_status tarpon_marlin_pack(const uint8_t *codes, const uint16_t *scales, int64_t n, int64_t k,
-                                 int32_t group_size, int32_t *out_qweight,
-                                 uint16_t *out_scales_packed) {
-    return guarded([&] {
-        required(codes, "codes");
-        required(scales, "scales");
-        required(out_qweight, "out_qweight");
-        required(out_scales_packed, "out_scales_packed");
-        tarpon::marlin_pack(codes, scales, n, k, group_size, out_qweight, out_scales_packed);
-    });
-}
-
-tarpon_status tarpon_marlin_unpack(const int32_t *qweight, const uint16_t *scales_packed, int64_t n,
-                                   int64_t k, int32_t group_size, uint8_t *out_codes,
-                                   uint16_t *out_scales) {
-    return guarded([&] {
-        required(qweight, "qweight");
-        required(scales_packed, "scales_packed");
-        required(out_codes, "out_codes");
-        required(out_scales, "out_scales");
-        tarpon::marlin_unpack(qweight, scales_packed, n, k, group_size, out_codes, out_scales);
-    });
-}
-
-// ---- Linear
-
-tarpon_status tarpon_linear_create(tarpon_device *device, const tarpon_linear_desc *desc,
-                                   const tarpon_linear_weights *weights,
-                                   tarpon_linear **out_linear) {
-    return guarded([&] {
-        required(device, "device");
-        required(out_linear, "out_linear");
-        tarpon_linear_desc known_desc = read_struct(desc, "desc");
-        tarpon_linear_weights known_weights = read_struct(weights, "weights");
-        auto linear = std::make_unique<tarpon_linear>();
-        linear->impl =
-            tarpon::create_linear(*device->impl, known_desc, known_weights, &linear->variant);
-        *out_linear = linear.release();
-    });
-}
-
-tarpon_status tarpon_linear_create_fused(tarpon_device *device, const tarpon_linear_desc *desc,
-                                         const tarpon_linear_weights *parts, int32_t part_count,
-                                         tarpon_linear **out_linear) {
-    return guarded([&] {
-        if (part_count != 1) {
-            fail(TARPON_ERROR_UNSUPPORTED, "part_count is %d; this build fuses 1 part", part_count);
-        }
-        tarpon_status status = tarpon_linear_create(device, desc, parts, out_linear);
-        if (status != TARPON_OK) fail(status, "%s", tarpon::last_error());
-    });
-}
-
-tarpon_status tarpon_linear_workspace_bytes(const tarpon_linear *linear, int64_t m,
-                                            size_t *out_bytes) {
-    return guarded([&] {
-        required(linear, "linear");
-        required(out_bytes, "out_bytes");
-        if (m < 0) {
-            fail(TARPON_ERROR_INVALID_ARGUMENT, "m is %lld; it must be >= 0",
-                 static_cast<long long>(m));
-        }
-        *out_bytes = linear->impl->workspace_bytes(m);
-    });
-}
-
-tarpon_status tarpon_linear_run_residual(const tarpon_linear *linear, const void *x,
-                                         const void *residual, void *y, int64_t m, void *workspace,
-                                         size_t workspace_bytes, tarpon_stream *stream) {
-    if (!linear) return tarpon::set_error(TARPON_ERROR_INVALID_ARGUMENT, "linear is NULL");
-    if (m == 0) return TARPON_OK;
-    if (!x || !y || m < 0) {
-        return tarpon::set_error(TARPON_ERROR_INVALID_ARGUMENT,
-                                 "linear run: x is %p, y is %p, m is %lld; x and y must not be "
-                                 "NULL and m must be >= 0",
-                                 x, y, static_cast<long long>(m));
-    }
-    return linear->impl->run({x, y, m, workspace, workspace_bytes, impl_or_null(stream), residual});
-}
-
-tarpon_status tarpon_linear_run(const tarpon_linear *linear, const void *x, void *y, int64_t m,
-                                void *workspace, size_t workspace_bytes, tarpon_stream *stream) {
-    return tarpon_linear_run_residual(linear, x, nullptr, y, m, workspace, workspace_bytes, stream);
-}
-
-tarpon_status tarpon_linear_get_info(const tarpon_linear *linear, tarpon_linear_info *out_info) {
-    return guarded([&] {
-        required(linear, "linear");
-        tarpon_linear_info info{};
-        info.weights_bytes = linear->impl->weights_bytes();
-        std::strncpy(info.variant, linear->variant, sizeof info.variant - 1);
-        write_struct(info, out_info, "out_info");
-    });
-}
-
-void tarpon_linear_destroy(tarpon_linear *linear) {
-    delete linear;
 }
 
 }  // extern "C"

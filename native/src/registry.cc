@@ -1,7 +1,27 @@
 // The devices of this build, by kind, and the choice of a kernel variant from an ordered table.
 #include "registry.h"
 
+#include "linear_format.h"
+
 namespace tarpon {
+namespace {
+
+std::string describe(const LinearProblem &problem) {
+    std::string text = std::string("weights ") + weight_type_name(problem.weight_type) + ", " +
+                       zero_type_name(problem.zero_type) + ", scales " +
+                       scale_type_name(problem.scale_type) + ", group_size " +
+                       std::to_string(problem.group_size) + ", in_features " +
+                       std::to_string(problem.k) + ", out_features " + std::to_string(problem.n) +
+                       ", activations " + dtype_name(problem.activation_dtype);
+    if (problem.arithmetic == TARPON_ARITHMETIC_INT8_ACTIVATIONS) text += " as int8";
+    if (problem.sparsity == TARPON_SPARSITY_2_4) text += ", 2:4 sparse";
+    if (problem.mode == TARPON_LINEAR_DETERMINISTIC) text += ", deterministic";
+    if (problem.permuted) text += ", act-order";
+    if (problem.has_bias) text += ", bias";
+    return text;
+}
+
+}  // namespace
 
 Backend &backend(tarpon_device_kind kind) {
     switch (kind) {
@@ -47,13 +67,9 @@ const LinearVariant &choose_linear_variant(const Device &device, const LinearPro
              device_kind_name(info.kind), info.ordinal, offered.c_str());
     }
     fail(TARPON_ERROR_UNSUPPORTED,
-         "linear: no kernel%s%s serves weight_type %d, activation_dtype %s, arithmetic %d, "
-         "in_features %lld, out_features %lld, group_size %lld on device %s:%d (%s); there are:%s",
-         forced_name ? " variant " : "", forced_name ? forced_name : "", problem.weight_type,
-         dtype_name(problem.activation_dtype), problem.arithmetic,
-         static_cast<long long>(problem.k), static_cast<long long>(problem.n),
-         static_cast<long long>(problem.group_size), device_kind_name(info.kind), info.ordinal,
-         info.isa, offered.c_str());
+         "linear: no kernel%s%s serves %s on device %s:%d (%s); there are:%s",
+         forced_name ? " variant " : "", forced_name ? forced_name : "", describe(problem).c_str(),
+         device_kind_name(info.kind), info.ordinal, info.isa, offered.c_str());
 }
 
 const char *dtype_name(tarpon_dtype dtype) {

@@ -394,6 +394,14 @@ static void print_functions(void) {
     FUNCTION(int32_t, tarpon_marlin_unpack, const int32_t *, const uint16_t *, int64_t, int64_t,
              int32_t, uint8_t *, uint16_t *);
 
+    FUNCTION(int32_t, tarpon_linear_desc_for_layout, tarpon_weight_layout, tarpon_linear_desc *);
+    FUNCTION(int32_t, tarpon_weights_unpack, const tarpon_linear_desc *,
+             const tarpon_linear_weights *, uint8_t *, void *, void *);
+    FUNCTION(int32_t, tarpon_weights_dequantize, const tarpon_linear_desc *,
+             const tarpon_linear_weights *, float *);
+    FUNCTION(int32_t, tarpon_weights_quantize, const tarpon_linear_desc *, const void *, int32_t,
+             uint8_t *, void *, void *);
+    FUNCTION(int32_t, tarpon_prune_2_4, const void *, int32_t, int64_t, int64_t, void *);
     FUNCTION(int32_t, tarpon_linear_create, tarpon_device *, const tarpon_linear_desc *,
              const tarpon_linear_weights *, tarpon_linear **);
     FUNCTION(int32_t, tarpon_linear_create_fused, tarpon_device *, const tarpon_linear_desc *,
