@@ -77,6 +77,23 @@ TARPON_TEST(test_kv_format_is_version_1) {
     CHECK_EQ(int(block[layout.v_codes + 5 * 32 + 2 * 8 + 5]), 2 << 2);
 }
 
+TARPON_TEST(test_kv_format_of_rotatekv_is_version_2) {
+    CHECK_EQ(format_version(Scheme::kRotatekv), 2);
+    const Format f{256, 2, 64, 2, 4, Scheme::kRotatekv};  // two groups of 128 channels a head
+    const BlockLayout layout = block_layout(f);
+    CHECK_EQ(layout.k_scales, 4096);
+    CHECK_EQ(layout.k_zeros, 4096 + 256);
+    CHECK_EQ(layout.v_codes, 4096 + 512);
+    CHECK_EQ(layout.v_scales, 4608 + 8192);
+    CHECK_EQ(layout.v_zeros, 12800 + 256);
+    CHECK_EQ(page_bytes(f), size_t(2 * (12800 + 512)));
+    CHECK_EQ(scale_index(f, 1, 5), 69);
+    CHECK_NEAR(bits_per_value(f), 3.25, 1e-12);
+    const Format plain{96, 1, 128, 16, 16, Scheme::kRotatekv};
+    CHECK_EQ(block_layout(plain).v_zeros, block_layout(plain).bytes);
+    CHECK_NEAR(bits_per_value(plain), 16, 1e-12);
+}
+
 TARPON_TEST(test_kv_grid_of_extreme_vectors) {
     for (int bits : {2, 3, 4, 8}) {
         std::vector<float> x(64, 0.0f);

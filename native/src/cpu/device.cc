@@ -111,10 +111,6 @@ tarpon_status CpuDevice::blockwise_dequantize(const BlockwiseArgs &args) noexcep
 }
 
 std::unique_ptr<KvPlan> CpuDevice::create_kv(const KvProblem &problem) {
-    if (problem.rotatekv()) {
-        fail(TARPON_ERROR_UNSUPPORTED,
-             "mode ROTATEKV has no attention kernels on the CPU; mode TARPON has");
-    }
     return std::make_unique<KvCpuPlan>(*this, problem);
 }
 

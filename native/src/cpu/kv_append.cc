@@ -1,5 +1,6 @@
-// The KV cache on the CPU: the plan's tables, and append. Codes are those of kv_cache/ref.h, bit for
+// Append to the KV cache on the CPU. Codes are those of kv_cache/ref.h, bit for
 // bit; only the packing is done by words here.
+#include <algorithm>
 #include <cstring>
 
 #include "cpu/kv_plan.h"
@@ -9,11 +10,6 @@ namespace tarpon::cpu {
 using namespace kv_cache;
 
 namespace {
-
-const HadamardKernels &hadamard_kernels(Isa isa) {
-    if (isa >= Isa::kAvx512) return kAvx512Hadamard;
-    return isa == Isa::kAvx2 ? kAvx2Hadamard : kScalarHadamard;
-}
 
 // Packs `width` bits of each code from bit `shift` up into a plane of K codes.
 void pack_k_plane(const uint16_t *codes, int head_dim, int width, int shift, int token,
@@ -39,83 +35,111 @@ void pack_v_row(const uint16_t *codes, int head_dim, int width, int shift, uint8
     }
 }
 
-// Codes of a rotated vector; returns its scale.
-half_t encode(const float *x, int head_dim, int bits, uint16_t *codes) {
-    if (bits == 16) {
-        for (int i = 0; i < head_dim; ++i)
-            codes[i] = saturate_half(x[i]).bits;
-        return {0};
+void store_ranges(const Format &f, int bits, int token, const Encoded &encoded, uint8_t *scales,
+                  uint8_t *zeros) {
+    for (int group = 0; has_scales(bits) && group < scale_groups(f); ++group) {
+        const int at = scale_index(f, group, token);
+        reinterpret_cast<half_t *>(scales)[at] = encoded.ranges[group].scale;
+        if (f.scheme == Scheme::kRotatekv)
+            reinterpret_cast<half_t *>(zeros)[at] = encoded.ranges[group].zero;
     }
-    const half_t scale = grid_scale(spread(x, head_dim), head_dim, bits);
-    const float inverse = grid_inverse(scale);
-    for (int i = 0; i < head_dim; ++i)
-        codes[i] = static_cast<uint16_t>(grid_code(x[i], inverse, bits));
-    return scale;
 }
 
 void store_k(const Format &f, const BlockLayout &layout, int token, const float *x,
              uint8_t *block) {
-    uint16_t codes[kMaxHeadDim];
-    const half_t scale = encode(x, f.head_dim, f.k_bits, codes);
+    Encoded encoded;
+    encode(f, f.k_bits, x, &encoded);
     uint8_t *plane = block + layout.k_codes;
     if (f.k_bits == 3) {
-        pack_k_plane(codes, f.head_dim, 2, 0, token, plane);
-        pack_k_plane(codes, f.head_dim, 1, 2, token, plane + f.page_tokens * f.head_dim / 4);
+        pack_k_plane(encoded.codes, f.head_dim, 2, 0, token, plane);
+        pack_k_plane(encoded.codes, f.head_dim, 1, 2, token,
+                     plane + f.page_tokens * f.head_dim / 4);
     } else {
-        pack_k_plane(codes, f.head_dim, f.k_bits, 0, token, plane);
+        pack_k_plane(encoded.codes, f.head_dim, f.k_bits, 0, token, plane);
     }
-    if (has_scales(f.k_bits)) reinterpret_cast<half_t *>(block + layout.k_scales)[token] = scale;
+    store_ranges(f, f.k_bits, token, encoded, block + layout.k_scales, block + layout.k_zeros);
 }
 
 void store_v(const Format &f, const BlockLayout &layout, int token, const float *x,
              uint8_t *block) {
-    uint16_t codes[kMaxHeadDim];
-    const half_t scale = encode(x, f.head_dim, f.v_bits, codes);
+    Encoded encoded;
+    encode(f, f.v_bits, x, &encoded);
     uint8_t *plane = block + layout.v_codes;
     if (f.v_bits == 16) {
-        std::memcpy(plane + int64_t{token} * f.head_dim * 2, codes, f.head_dim * 2);
+        std::memcpy(plane + int64_t{token} * f.head_dim * 2, encoded.codes, f.head_dim * 2);
     } else if (f.v_bits == 3) {
-        pack_v_row(codes, f.head_dim, 2, 0, plane + int64_t{token} * f.head_dim / 4);
-        pack_v_row(codes, f.head_dim, 1, 2,
+        pack_v_row(encoded.codes, f.head_dim, 2, 0, plane + int64_t{token} * f.head_dim / 4);
+        pack_v_row(encoded.codes, f.head_dim, 1, 2,
                    plane + (int64_t{2} * f.page_tokens + token) * f.head_dim / 8);
     } else {
-        pack_v_row(codes, f.head_dim, f.v_bits, 0,
+        pack_v_row(encoded.codes, f.head_dim, f.v_bits, 0,
                    plane + int64_t{token} * code_bytes_per_token(f.head_dim, f.v_bits));
     }
-    if (has_scales(f.v_bits)) reinterpret_cast<half_t *>(block + layout.v_scales)[token] = scale;
+    store_ranges(f, f.v_bits, token, encoded, block + layout.v_scales, block + layout.v_zeros);
+}
+
+void store_halves(const float *x, int count, uint16_t *to) {
+    for (int i = 0; i < count; ++i)
+        to[i] = saturate_half(x[i]).bits;
 }
 
 }  // namespace
 
-KvCpuPlan::KvCpuPlan(CpuDevice &device, KvProblem problem)
-    : problem_(std::move(problem)),
-      layout_(block_layout(problem_.format)),
-      pool_(device.pool()),
-      kernels_(device.isa() >= Isa::kAvx512 ? kAvx512Kv : kScalarKv),
-      hadamard_(hadamard_kernels(device.isa()).by_dtype[TARPON_F32]),
-      rotation_(hadamard::decompose(problem_.format.head_dim)),
-      tables_(problem_),
-      rope_(tables_.view) {
-    for (int pair = 0; pair < rope_.pairs; ++pair) {
-        for (int t = 0; t < kKvTile; ++t) {
-            step_cos_.push_back(rope_.low[t * rope_.pairs + pair].cos);
-            step_sin_.push_back(rope_.low[t * rope_.pairs + pair].sin);
+void KvCpuPlan::append_keys(const tarpon_kv_append_args &a, int64_t token, uint8_t *page,
+                            uint16_t *entry) const noexcept {
+    const Format &f = problem_.format;
+    const int channels = f.kv_heads * f.head_dim, position = a.positions[token];
+    // Mode rotatekv: all keys before RoPE, rotated, since a stored head has channels of any.
+    alignas(64) float all[kKvMaxRotatekvChannels];
+    for (int head = 0; head < f.kv_heads; ++head) {
+        alignas(64) float own[kMaxHeadDim];
+        float *k = problem_.rotatekv() ? all + head * f.head_dim : own;
+        for (int i = 0; i < f.head_dim; ++i)
+            k[i] = load_elem(a.k, problem_.dtype, token * channels + head * f.head_dim + i);
+        if (!problem_.k_norm.empty())
+            rms_norm(problem_.k_norm.data(), problem_.norm_eps, f.head_dim, k);
+        uint16_t *half = entry ? entry + int64_t{2} * head * f.head_dim : nullptr;
+        if (problem_.rotatekv()) {
+            if (!half) continue;
+            std::copy_n(k, f.head_dim, own);
+            rope(rope_, position, own);
+            store_halves(own, f.head_dim, half);
+            continue;
         }
-    }
-    mean_pairs_.resize(problem_.format.kv_heads);
-    for (int head = 0; head < problem_.format.kv_heads && !problem_.k_mean.empty(); ++head) {
         const float *mean = problem_.mean(head);
-        for (int pair = 0; pair < rope_.pairs; ++pair) {
-            if (mean[rope_first(rope_, pair)] != 0 || mean[rope_second(rope_, pair)] != 0)
-                mean_pairs_[head].push_back(pair);
-        }
+        for (int i = 0; mean && i < f.head_dim; ++i)
+            k[i] -= mean[i];
+        rope(rope_, position, k);
+        rotate(k);
+        store_k(f, layout_, static_cast<int>(a.slots[token] % f.page_tokens), k,
+                page + int64_t{head} * layout_.bytes);
+        if (half) store_halves(k, f.head_dim, half);
+    }
+    if (!problem_.rotatekv()) return;
+    const int together = heads_a_task() * f.head_dim;
+    for (int i = 0; i < channels; i += together)
+        rotate(all + i, together, hadamard::decompose(together));
+    for (int head = 0; head < f.kv_heads; ++head) {
+        alignas(64) float stored[kMaxHeadDim];
+        for (int i = 0; i < f.head_dim; ++i)
+            stored[i] = all[problem_.k_order[head * f.head_dim + i]];
+        store_k(f, layout_, static_cast<int>(a.slots[token] % f.page_tokens), stored,
+                page + int64_t{head} * layout_.bytes);
     }
 }
 
-void KvCpuPlan::rotate(float *x) const noexcept {
-    const int head_dim = problem_.format.head_dim;
-    hadamard_({x, x, 1, rotation_.power, rotation_.base, hadamard::base_rows(rotation_.base),
-               static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)))});
+void KvCpuPlan::append_values(const tarpon_kv_append_args &a, int64_t token, uint8_t *page,
+                              uint16_t *entry) const noexcept {
+    const Format &f = problem_.format;
+    for (int head = 0; head < f.kv_heads; ++head) {
+        alignas(64) float v[kMaxHeadDim];
+        for (int i = 0; i < f.head_dim; ++i)
+            v[i] = load_elem(a.v, problem_.dtype, (token * f.kv_heads + head) * f.head_dim + i);
+        rotate(v);
+        store_v(f, layout_, static_cast<int>(a.slots[token] % f.page_tokens), v,
+                page + int64_t{head} * layout_.bytes);
+        if (entry) store_halves(v, f.head_dim, entry + (int64_t{2} * head + 1) * f.head_dim);
+    }
 }
 
 void KvCpuPlan::append_token(const tarpon_kv_append_args &a, int64_t token) const noexcept {
@@ -123,7 +147,6 @@ void KvCpuPlan::append_token(const tarpon_kv_append_args &a, int64_t token) cons
     const int64_t slot = a.slots[token];
     if (slot < 0) return;
     const int position = a.positions[token], row = a.rows[token];
-    const int place = static_cast<int>(slot % f.page_tokens);
     uint8_t *page = static_cast<uint8_t *>(a.pages) + slot / f.page_tokens * page_bytes(f);
 
     // The entry of the recent store, if the token is a sink or still within the ring.
@@ -137,32 +160,8 @@ void KvCpuPlan::append_token(const tarpon_kv_append_args &a, int64_t token) cons
         entry = static_cast<uint16_t *>(a.recent) + block * kv_recent_elems(problem_) +
                 (problem_.sink_tokens + position % ring) * kv_recent_entry_elems(problem_);
     }
-
-    for (int head = 0; head < f.kv_heads; ++head) {
-        alignas(64) float k[kMaxHeadDim], v[kMaxHeadDim];
-        const int64_t from = (token * f.kv_heads + head) * f.head_dim;
-        const float *mean = problem_.mean(head);
-        for (int i = 0; i < f.head_dim; ++i) {
-            k[i] = load_elem(a.k, problem_.dtype, from + i);
-            v[i] = load_elem(a.v, problem_.dtype, from + i);
-        }
-        if (!problem_.k_norm.empty())
-            rms_norm(problem_.k_norm.data(), problem_.norm_eps, f.head_dim, k);
-        for (int i = 0; mean && i < f.head_dim; ++i)
-            k[i] -= mean[i];
-        rope(rope_, position, k);
-        rotate(k);
-        rotate(v);
-        uint8_t *to = page + int64_t{head} * layout_.bytes;
-        store_k(f, layout_, place, k, to);
-        store_v(f, layout_, place, v, to);
-        if (!entry) continue;
-        uint16_t *k_entry = entry + int64_t{2} * head * f.head_dim, *v_entry = k_entry + f.head_dim;
-        for (int i = 0; i < f.head_dim; ++i) {
-            k_entry[i] = saturate_half(k[i]).bits;
-            v_entry[i] = saturate_half(v[i]).bits;
-        }
-    }
+    append_keys(a, token, page, entry);
+    append_values(a, token, page, entry);
 }
 
 namespace {

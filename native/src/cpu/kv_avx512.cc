@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "cpu/kv_kernel.h"
+#include "cpu/kv_rotatekv.inl.h"
 
 namespace tarpon::cpu {
 namespace {
@@ -213,18 +214,18 @@ struct ChunkPair {
 };
 
 template <int kWidth, int kRows>
-void value_rows(const KvValueArgs &a, const float *p, float *acc) {
+void value_rows(const KvValueArgs &a, const float *w, float *acc) {
     const __m512 table = [] {
         if constexpr (kBits[kWidth] <= 4)
             return level_table<kWidth>();
         else
             return _mm512_setzero_ps();
     }();
-    for (int pair = 0; 64 * pair < a.head_dim; ++pair) {
-        const bool whole = 64 * pair + 64 <= a.head_dim;
+    for (int c = 0; c < a.channels; c += 64) {
+        const bool whole = c + 64 <= a.channels;
         __m512 sum[kRows][4];
         for (int row = 0; row < kRows; ++row) {
-            const float *from = acc + row * a.acc_stride + 64 * pair;
+            const float *from = acc + row * a.acc_stride + c;
             for (int i = 0; i < 4; ++i) {
                 const __m256 low = _mm256_loadu_ps(from + 8 * i);
                 const __m256 high =
@@ -233,19 +234,19 @@ void value_rows(const KvValueArgs &a, const float *p, float *acc) {
             }
         }
         for (int t = 0; t < a.tokens; ++t) {
-            ChunkPair<kWidth> chunks(a, a.first_token + t, pair, whole);
+            ChunkPair<kWidth> chunks(a, a.first_token + t, (a.first_channel + c) / 64, whole);
 #pragma GCC unroll 4
             for (int i = 0; i < 4; ++i) {
                 const __m512 level = chunks.next(i, table);
 #pragma GCC unroll 4
                 for (int row = 0; row < kRows; ++row) {
-                    sum[row][i] = _mm512_fmadd_ps(_mm512_set1_ps(p[row * a.p_stride + t]), level,
+                    sum[row][i] = _mm512_fmadd_ps(_mm512_set1_ps(w[row * a.w_stride + t]), level,
                                                   sum[row][i]);
                 }
             }
         }
         for (int row = 0; row < kRows; ++row) {
-            float *to = acc + row * a.acc_stride + 64 * pair;
+            float *to = acc + row * a.acc_stride + c;
             for (int i = 0; i < 4; ++i) {
                 _mm256_storeu_ps(to + 8 * i, _mm512_castps512_ps256(sum[row][i]));
                 if (whole)
@@ -255,33 +256,40 @@ void value_rows(const KvValueArgs &a, const float *p, float *acc) {
     }
 }
 
-// p times the scales, then rows by fours: 16 vectors of sums stay in registers.
+// Rows by fours: 16 vectors of sums stay in registers.
 template <int kWidth>
 void value(const KvValueArgs &a) {
-    constexpr int kMaxTokens = 128;
-    alignas(64) float scaled[kKvRows][kMaxTokens];
-    KvValueArgs scaled_args = a;
-    if constexpr (kBits[kWidth] < 16) {
-        for (int t = 0; t < a.tokens; t += 16) {
-            const int left = a.tokens - t;
-            const __mmask16 mask = static_cast<__mmask16>(left < 16 ? (1 << left) - 1 : 0xffff);
-            const __m512 scale =
-                _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, a.scales + a.first_token + t));
-            for (int row = 0; row < a.rows; ++row) {
-                const __m512 p = _mm512_maskz_loadu_ps(mask, a.p + row * a.p_stride + t);
-                _mm512_store_ps(&scaled[row][t], _mm512_mul_ps(p, scale));
-            }
-        }
-        scaled_args.p = scaled[0];
-        scaled_args.p_stride = kMaxTokens;
-    }
     constexpr void (*by_rows[4])(const KvValueArgs &, const float *, float *) = {
         value_rows<kWidth, 1>, value_rows<kWidth, 2>, value_rows<kWidth, 3>, value_rows<kWidth, 4>};
     for (int row = 0; row < a.rows; row += 4) {
         const int rows = a.rows - row < 4 ? a.rows - row : 4;
-        by_rows[rows - 1](scaled_args, scaled_args.p + row * scaled_args.p_stride,
-                          a.acc + row * a.acc_stride);
+        by_rows[rows - 1](a, a.w + row * a.w_stride, a.acc + row * a.acc_stride);
     }
+}
+
+void weight(const KvWeightArgs &a) {
+    const __m512 middle = _mm512_set1_ps(a.middle);
+    __m512 offsets[kKvRows];
+    for (int row = 0; row < a.rows; ++row)
+        offsets[row] = _mm512_setzero_ps();
+    for (int t = 0; t < a.tokens; t += 16) {
+        const int left = a.tokens - t;
+        const __mmask16 mask = static_cast<__mmask16>(left < 16 ? (1 << left) - 1 : 0xffff);
+        const __m512 scale = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, a.scales + t));
+        __m512 shift = _mm512_setzero_ps();
+        if (a.zeros) {
+            shift =
+                _mm512_sub_ps(middle, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, a.zeros + t)));
+        }
+        for (int row = 0; row < a.rows; ++row) {
+            const __m512 p = _mm512_maskz_loadu_ps(mask, a.p + row * a.p_stride + t);
+            const __m512 w = _mm512_mul_ps(p, scale);
+            _mm512_mask_storeu_ps(a.w + row * a.w_stride + t, mask, w);
+            offsets[row] = _mm512_mask3_fmadd_ps(w, shift, offsets[row], mask);
+        }
+    }
+    for (int row = 0; a.zeros && row < a.rows; ++row)
+        a.offset[row] += _mm512_reduce_add_ps(offsets[row]);
 }
 
 // ---- Softmax and 16-bit tokens
@@ -343,14 +351,38 @@ void half_values(const KvHalfArgs &a) {
     }
 }
 
+void pack(const KvPackArgs &) {}
+
+struct Avx512Lanes {
+    using V = float __attribute__((vector_size(64)));
+    static void add_product(V &sum, const V &a, const V &b) {
+        sum = reinterpret_cast<V>(_mm512_fmadd_ps(reinterpret_cast<__m512>(a),
+                                                  reinterpret_cast<__m512>(b),
+                                                  reinterpret_cast<__m512>(sum)));
+    }
+    static void load_halves(const uint16_t *from, V &to) {
+        to = reinterpret_cast<V>(load_half(from));
+    }
+    static void word_halves(const uint32_t *words, int shift, V &to) {
+        to = reinterpret_cast<V>(
+            low_half(_mm512_srl_epi32(_mm512_loadu_si512(words), _mm_cvtsi32_si128(shift))));
+    }
+};
+using Turned = Rotatekv<Avx512Lanes>;
+
 }  // namespace
 
-const KvKernels kAvx512Kv{"cpu_avx512",
-                          {score<0>, score<1>, score<2>, score<3>, score<4>},
-                          {value<0>, value<1>, value<2>, value<3>, value<4>},
-                          mean,
-                          exponentials,
-                          half_scores,
-                          half_values};
+const KvKernels kAvx512Kv{
+    "cpu_avx512",
+    pack,
+    {score<0>, score<1>, score<2>, score<3>, score<4>},
+    weight,
+    {value<0>, value<1>, value<2>, value<3>, value<4>},
+    mean,
+    exponentials,
+    half_scores,
+    half_values,
+    {Turned::turn<2>, Turned::turn<3>, Turned::turn<4>, Turned::turn<8>, Turned::turn<16>},
+    Turned::dot};
 
 }  // namespace tarpon::cpu

@@ -1,5 +1,5 @@
-// The contract between the CPU's KV attention (kv_attend.cc) and its kernels, one file an
-// instruction set. Included by files compiled with wide instruction sets: nothing here compiles to
+// The contract between the CPU's KV attention (kv_attend.cc, kv_split.cc) and its kernels, one file
+// an instruction set. Included by files compiled with wide instruction sets: nothing here compiles to
 // code, or the linker might keep a wide copy for everybody.
 //
 // Rows are queries that share a kv head. The page format is that of kernels-cu/kv_cache/format.h.
@@ -12,14 +12,26 @@ namespace tarpon::cpu {
 inline constexpr int kKvRows = 8;   // most rows of a call
 inline constexpr int kKvTile = 16;  // tokens of a tile of K codes
 
+// A query as kernels want it, made once and used for all its keys. `packed` has room for
+// kv_packed_floats(); kernels that need nothing leave it alone.
+struct KvPackArgs {
+    const float *q;  // [head_dim], transformed and scaled
+    int head_dim;
+    float *packed;
+};
+
+constexpr int kv_packed_floats(int head_dim) {
+    return 16 + head_dim / 2;
+}
+
 // scores[row][t] = scale[t] * sum over channels of q[row] * level of the code, for whole tiles.
 struct KvScoreArgs {
     const uint8_t *codes;    // a head's plane of K codes
     const uint16_t *scales;  // its scales, binary16; unused at width 16
     int head_dim, page_tokens;
     int first_tile, tiles;
-    const float *q;
-    int64_t q_stride;
+    const float *q, *packed;
+    int64_t q_stride;  // of both
     int rows;
     float *scores;
     int64_t score_stride;
@@ -39,16 +51,30 @@ struct KvMeanArgs {
     int64_t score_stride;
 };
 
-// acc[row] += p[row][t] * scale[t] * level of the code, for tokens of a page.
-struct KvValueArgs {
-    const uint8_t *codes;    // a head's plane of V codes
-    const uint16_t *scales;  // binary16; unused at width 16
-    int head_dim, page_tokens;
-    int first_token, tokens;
+// What probabilities become before values are summed: w[row][t] = p[row][t] * scale[t], and
+// offset[row] += sum of w * (middle - zero[t]), which every channel gets: levels count from the middle
+// of the codes. Width 16 has no scales and is not weighted.
+struct KvWeightArgs {
+    const uint16_t *scales, *zeros;  // binary16, of the first token; zeros null in mode tarpon
+    float middle;                    // (2^bits - 1) / 2
+    int tokens, rows;
     const float *p;
     int64_t p_stride;
+    float *w;
+    int64_t w_stride;
+    float *offset;
+};
+
+// acc[row] += w[row][t] * level of the code, for tokens of a page and a range of channels.
+struct KvValueArgs {
+    const uint8_t *codes;  // a head's plane of V codes
+    int head_dim, page_tokens;
+    int first_channel, channels;  // multiples of 64, but for the last chunk of a head of 96
+    int first_token, tokens;
+    const float *w;
+    int64_t w_stride;
     int rows;
-    float *acc;
+    float *acc;  // of the first channel
     int64_t acc_stride;
 };
 
@@ -64,17 +90,62 @@ struct KvHalfArgs {
     int64_t acc_stride;
 };
 
+// ---- Mode rotatekv
+
+// Where the code of a channel of the rotated key lies in a page, for its first tile of tokens.
+struct KvPlace {
+    int32_t word;   // byte offset of the 16 words of a tile
+    int32_t upper;  // width 3: of those of the plane of upper bits
+    int32_t range;  // index of its head's group of channels among those of the layer
+    uint8_t bit;    // in the word
+    uint8_t upper_bit;
+};
+
+// Keys of one tile and the heads of one rotation, turned back: decoded, un-rotated, after RoPE.
+struct KvTurnArgs {
+    const uint8_t *page;
+    int tile;               // in the page
+    const KvPlace *places;  // [channels]
+    int channels, head_dim;
+    int tile_bytes, upper_tile_bytes;  // from a tile to the next
+    const int32_t *range_bytes;        // [ranges][2]: offsets of planes of scales and zero points
+    int ranges;
+    int power, base;         // of the rotation
+    const uint32_t *matrix;  // rows of the base matrix; null for base 1
+    float scale;
+    int pairs;
+    const int32_t *pair_channels;        // [pairs][2]: channels of a head that turn together
+    const float *start_cos, *start_sin;  // as in KvMeanArgs, of all pairs
+    const float *step_cos, *step_sin;
+    float *keys;  // [channels][16], aligned to 64 bytes
+};
+
+// scores[row][t] = q[row] . keys[.][t] for the 16 tokens of a tile.
+struct KvDotArgs {
+    const float *keys;  // [head_dim][16]
+    int head_dim, rows;
+    const float *q;
+    int64_t q_stride;
+    float *scores;
+    int64_t score_stride;
+};
+
 inline constexpr int kKvWidths = 5;  // 2, 3, 4, 8, 16 bits, in this order
+inline constexpr int kKvMaxRanges = 256;
 
 struct KvKernels {
     const char *name;
+    void (*pack)(const KvPackArgs &);
     void (*score[kKvWidths])(const KvScoreArgs &);
+    void (*weight)(const KvWeightArgs &);
     void (*value[kKvWidths])(const KvValueArgs &);
     void (*mean)(const KvMeanArgs &);
     // x = exp(x - top), and their sum; top is no less than any x, and finite.
     float (*exponentials)(float *x, int count, float top);
     void (*half_scores)(const KvHalfArgs &);
     void (*half_values)(const KvHalfArgs &);
+    void (*turn[kKvWidths])(const KvTurnArgs &);
+    void (*dot)(const KvDotArgs &);
 };
 extern const KvKernels kScalarKv, kAvx512Kv;
 

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "cpu/kv_kernel.h"
+#include "cpu/kv_rotatekv.inl.h"
 #include "kv_cache/scheme.h"
 
 namespace tarpon::cpu {
@@ -37,17 +38,26 @@ void score(const KvScoreArgs &a) {
     }
 }
 
+void weight(const KvWeightArgs &a) {
+    for (int row = 0; row < a.rows; ++row) {
+        for (int t = 0; t < a.tokens; ++t) {
+            const float w = a.p[row * a.p_stride + t] * to_float(half_t{a.scales[t]});
+            a.w[row * a.w_stride + t] = w;
+            if (a.zeros) a.offset[row] += w * (a.middle - to_float(half_t{a.zeros[t]}));
+        }
+    }
+}
+
 template <int kWidth>
 void value(const KvValueArgs &a) {
     constexpr int bits = kBits[kWidth];
     const Format format{a.head_dim, 1, a.page_tokens, bits, bits};
     for (int t = 0; t < a.tokens; ++t) {
-        const int token = a.first_token + t;
-        const float scale = scale_of(a.scales, token, bits);
-        for (int i = 0; i < a.head_dim; ++i) {
-            const float v = scale * level(v_code(a.codes, format, token, i), bits);
+        for (int i = 0; i < a.channels; ++i) {
+            const float v =
+                level(v_code(a.codes, format, a.first_token + t, a.first_channel + i), bits);
             for (int row = 0; row < a.rows; ++row)
-                a.acc[row * a.acc_stride + i] += a.p[row * a.p_stride + t] * v;
+                a.acc[row * a.acc_stride + i] += a.w[row * a.w_stride + t] * v;
         }
     }
 }
@@ -92,14 +102,35 @@ void half_values(const KvHalfArgs &a) {
     }
 }
 
+void pack(const KvPackArgs &) {}
+
+struct ScalarLanes {
+    using V = float __attribute__((vector_size(64)));
+    static void add_product(V &sum, const V &a, const V &b) { sum += a * b; }
+    static void load_halves(const uint16_t *from, V &to) {
+        for (int t = 0; t < kKvTile; ++t)
+            to[t] = to_float(half_t{from[t]});
+    }
+    static void word_halves(const uint32_t *words, int shift, V &to) {
+        for (int t = 0; t < kKvTile; ++t)
+            to[t] = to_float(half_t{static_cast<uint16_t>(words[t] >> shift)});
+    }
+};
+using Turned = Rotatekv<ScalarLanes>;
+
 }  // namespace
 
-const KvKernels kScalarKv{"cpu_scalar",
-                          {score<0>, score<1>, score<2>, score<3>, score<4>},
-                          {value<0>, value<1>, value<2>, value<3>, value<4>},
-                          mean,
-                          exponentials,
-                          half_scores,
-                          half_values};
+const KvKernels kScalarKv{
+    "cpu_scalar",
+    pack,
+    {score<0>, score<1>, score<2>, score<3>, score<4>},
+    weight,
+    {value<0>, value<1>, value<2>, value<3>, value<4>},
+    mean,
+    exponentials,
+    half_scores,
+    half_values,
+    {Turned::turn<2>, Turned::turn<3>, Turned::turn<4>, Turned::turn<8>, Turned::turn<16>},
+    Turned::dot};
 
 }  // namespace tarpon::cpu

@@ -1,0 +1,300 @@
+// What decode attention does with one stretch of keys and values: scores, exponentials, weighted
+// values, for the queries that share them. Called by kv_attend.cc.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "cpu/kv_plan.h"
+
+namespace tarpon::cpu {
+
+using namespace kv_cache;
+
+namespace {
+
+constexpr int kRecentTokens = 1280;  // sinks and window at most
+constexpr int kMaxHeadsATask = 4;
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+// Of scores: whole tiles before and behind the split.
+constexpr int64_t kScoreStride = kKvSplitTokens + 2 * kKvTile;
+
+}  // namespace
+
+// Adds the mean's share to scores of `count` tokens from `position` on. Scores have room for a
+// multiple of 16; positions go on by one.
+void KvCpuPlan::add_mean(const float *queries, int rows, int kv_head, int64_t position, int count,
+                         float *scores, int64_t stride) const noexcept {
+    const std::vector<int32_t> &pairs = mean_pairs_[kv_head];
+    const int head_dim = problem_.format.head_dim, pair_count = static_cast<int>(pairs.size());
+    const bool constant = !problem_.k_mean.empty() && 2 * rope_.pairs < head_dim;
+    if (pair_count == 0 && !constant) return;
+    for (int t = 0; t < count; t += kKvTile) {
+        float cos[kMaxHeadDim / 2], sin[kMaxHeadDim / 2];
+        for (int i = 0; i < pair_count; ++i) {
+            const CosSin angle = rope_angle(rope_, static_cast<int>(position + t), pairs[i]);
+            cos[i] = angle.cos;
+            sin[i] = angle.sin;
+        }
+        kernels_.mean({queries + head_dim, queries + head_dim + pair_count, queries + 2 * head_dim,
+                       query_stride(), rows, pair_count, pairs.data(), cos, sin, step_cos_.data(),
+                       step_sin_.data(), scores + t, stride});
+    }
+}
+
+// Scores of tokens `first` and on become exponentials, those outside [low, high) zero. Returns their
+// sum and stores the largest score, or minus infinity and 0 if there is none.
+float KvCpuPlan::finish_scores(float *scores, int64_t first, int count, int64_t low, int64_t high,
+                               float *out_top) const noexcept {
+    const float cap = static_cast<float>(problem_.attention.softcap);
+    float top = kMinusInfinity;
+    for (int t = 0; t < count; ++t) {
+        if (first + t < low || first + t >= high) {
+            scores[t] = kMinusInfinity;
+            continue;
+        }
+        if (cap > 0) scores[t] = cap * std::tanh(scores[t] / cap);
+        top = std::max(top, scores[t]);
+    }
+    *out_top = top;
+    if (top == kMinusInfinity) {
+        std::fill_n(scores, count, 0.0f);
+        return 0;
+    }
+    return kernels_.exponentials(scores, count, top);
+}
+
+// Scores of [first, end) for the stretch's one head, straight from the codes; `first` begins a tile.
+void KvCpuPlan::score_codes(const Stretch &stretch, int64_t first, int64_t end,
+                            float *scores) const noexcept {
+    const Format &f = problem_.format;
+    const int head = stretch.first_head;
+    const float *queries = stretch.queries(head);
+    stretch.for_pages(first, end, [&](int64_t token, int64_t stop) {
+        const uint8_t *block = stretch.page(token) + int64_t{head} * layout_.bytes;
+        const int tile = static_cast<int>(token % f.page_tokens) / kKvTile;
+        const int tiles = static_cast<int>((stop - token + kKvTile - 1) / kKvTile);
+        kernels_.score[kv_width_index(f.k_bits)](
+            {block + layout_.k_codes, reinterpret_cast<const uint16_t *>(block + layout_.k_scales),
+             f.head_dim, f.page_tokens, tile, tiles, queries, queries + packed_offset(),
+             query_stride(), stretch.rows, scores + (token - first), kScoreStride});
+    });
+    add_mean(queries, stretch.rows, head, first, static_cast<int>(end - first), scores,
+             kScoreStride);
+}
+
+// The same for all heads of a rotation, mode rotatekv: their keys are turned back tile by tile.
+void KvCpuPlan::score_turned(const Stretch &stretch, int64_t first, int64_t end,
+                             float *scores) const noexcept {
+    const Format &f = problem_.format;
+    alignas(64) float keys[kMaxHeadsATask * kMaxHeadDim * kKvTile];
+    const int channels = stretch.heads * f.head_dim;
+    const hadamard::Size rotation = hadamard::decompose(channels);
+    const int tile_bytes = 4 * kKvTile * k_plane_words(f.head_dim, f.k_bits == 3 ? 2 : f.k_bits);
+    for (int64_t token = first; token < end; token += kKvTile) {
+        float cos[kMaxHeadDim / 2], sin[kMaxHeadDim / 2];
+        for (int pair = 0; pair < rope_.pairs; ++pair) {
+            const CosSin angle = rope_angle(rope_, static_cast<int>(token), pair);
+            cos[pair] = angle.cos;
+            sin[pair] = angle.sin;
+        }
+        kernels_.turn[kv_width_index(f.k_bits)](
+            {stretch.page(token),
+             static_cast<int>(token % f.page_tokens) / kKvTile,
+             &places_[int64_t{stretch.first_head} * f.head_dim],
+             channels,
+             f.head_dim,
+             tile_bytes,
+             4 * kKvTile * k_plane_words(f.head_dim, 1),
+             range_bytes_.data(),
+             static_cast<int>(range_bytes_.size() / 2),
+             rotation.power,
+             rotation.base,
+             hadamard::base_rows(rotation.base),
+             static_cast<float>(1.0 / std::sqrt(static_cast<double>(channels))),
+             rope_.pairs,
+             pair_channels_.data(),
+             cos,
+             sin,
+             step_cos_.data(),
+             step_sin_.data(),
+             keys});
+        for (int h = 0; h < stretch.heads; ++h) {
+            kernels_.dot({keys + h * f.head_dim * kKvTile, f.head_dim, stretch.rows,
+                          stretch.queries(stretch.first_head + h), query_stride(),
+                          scores + h * kKvRows * kScoreStride + (token - first), kScoreStride});
+        }
+    }
+}
+
+// Adds the values of [begin, end), weighted, to the partial results of one head.
+void KvCpuPlan::add_values(const Stretch &stretch, int kv_head, int64_t begin, int64_t end,
+                           const float *probabilities, float *const *partials) const noexcept {
+    constexpr int kMaxPageTokens = 128;
+    const Format &f = problem_.format;
+    const int channels = group_channels(f), rows = stretch.rows;
+    const int64_t acc_stride = rows > 1 ? partials[1] - partials[0] : 0;
+    alignas(64) float weights[kKvRows][kMaxPageTokens];
+    float offsets[kMaxGroups][kKvRows] = {};
+    stretch.for_pages(begin, end, [&](int64_t token, int64_t stop) {
+        const uint8_t *block = stretch.page(token) + int64_t{kv_head} * layout_.bytes;
+        const int place = static_cast<int>(token % f.page_tokens);
+        const int tokens = static_cast<int>(stop - token);
+        const auto *scales = reinterpret_cast<const uint16_t *>(block + layout_.v_scales);
+        const auto *zeros = reinterpret_cast<const uint16_t *>(block + layout_.v_zeros);
+        for (int group = 0; group < scale_groups(f); ++group) {
+            KvValueArgs values{block + layout_.v_codes,
+                               f.head_dim,
+                               f.page_tokens,
+                               group * channels,
+                               channels,
+                               place,
+                               tokens,
+                               probabilities + (token - begin),
+                               kScoreStride,
+                               rows,
+                               partials[0] + group * channels,
+                               acc_stride};
+            if (has_scales(f.v_bits)) {
+                const int at = scale_index(f, group, place);
+                kernels_.weight({scales + at, problem_.rotatekv() ? zeros + at : nullptr,
+                                 static_cast<float>(1 << (f.v_bits - 1)) - 0.5f, tokens, rows,
+                                 values.w, kScoreStride, weights[0], kMaxPageTokens,
+                                 offsets[group]});
+                values.w = weights[0];
+                values.w_stride = kMaxPageTokens;
+            }
+            kernels_.value[kv_width_index(f.v_bits)](values);
+        }
+    });
+    if (!problem_.rotatekv() || !has_scales(f.v_bits)) return;
+    for (int r = 0; r < rows; ++r) {
+        for (int i = 0; i < f.head_dim; ++i)
+            partials[r][i] += offsets[i / channels][r];
+    }
+}
+
+// Keys [begin, end) of the codes, at most kKvSplitTokens.
+void KvCpuPlan::attend_codes(const Stretch &stretch, int64_t begin, int64_t end) const noexcept {
+    const int head_dim = problem_.format.head_dim;
+    alignas(64) float scores[kMaxHeadsATask][kKvRows][kScoreStride];
+    const int64_t first = begin / kKvTile * kKvTile;
+    if (problem_.rotatekv()) {
+        score_turned(stretch, first, end, scores[0][0]);
+    } else {
+        score_codes(stretch, first, end, scores[0][0]);
+    }
+    for (int h = 0; h < stretch.heads; ++h) {
+        const int head = stretch.first_head + h;
+        float *partials[kKvRows];
+        for (int r = 0; r < stretch.rows; ++r) {
+            const int query_row = stretch.first_query_row + r;
+            const int64_t low = std::max(begin, stretch.job.low(stretch.row, query_row));
+            const int64_t high = std::min(end, stretch.job.high(stretch.row, query_row));
+            float *partial = partials[r] = stretch.partial(head, r);
+            std::fill_n(partial, head_dim, 0.0f);
+            partial[head_dim + 1] = finish_scores(
+                scores[h][r], first, static_cast<int>(end - first), low, high, &partial[head_dim]);
+        }
+        add_values(stretch, head, begin, end, &scores[h][0][begin - first], partials);
+    }
+}
+
+// The tokens of the 16-bit store: [0, sinks_end) and [window_begin, length).
+void KvCpuPlan::attend_recent(const Stretch &stretch, int kv_head, int64_t sinks_end,
+                              int64_t window_begin, int64_t length) const noexcept {
+    const int head_dim = problem_.format.head_dim, rows = stretch.rows;
+    const tarpon_kv_attend_args &args = *stretch.job.args;
+    alignas(64) float scores[kKvRows][kRecentTokens + 2 * kKvTile];
+    constexpr int64_t stride = kRecentTokens + 2 * kKvTile;
+    const float *queries = stretch.queries(kv_head);
+    const int64_t index = args.recent_index ? args.recent_index[stretch.row] : stretch.row;
+    const uint16_t *store = static_cast<const uint16_t *>(args.recent) +
+                            index * kv_recent_elems(problem_) + int64_t{2} * kv_head * head_dim;
+    const auto entry = [&](int64_t token) {
+        return store + kv_recent_entry(problem_, token, length) * kv_recent_entry_elems(problem_);
+    };
+    float *partials[kKvRows];
+    for (int r = 0; r < rows; ++r) {
+        partials[r] = stretch.partial(kv_head, r);
+        std::fill_n(partials[r], head_dim, 0.0f);
+        partials[r][head_dim] = kMinusInfinity;
+        partials[r][head_dim + 1] = 0;
+    }
+    const int64_t acc_stride = rows > 1 ? partials[1] - partials[0] : 0;
+    const int sinks = static_cast<int>(sinks_end), window = static_cast<int>(length - window_begin);
+    const int window_at = (sinks + kKvTile - 1) / kKvTile * kKvTile;  // in `scores`
+    const auto score_range = [&](int64_t begin, int count, int at) {
+        for (int t = 0; t < count; ++t) {
+            kernels_.half_scores({entry(begin + t), head_dim, rows, queries, query_stride(),
+                                  &scores[0][at + t], stride, nullptr, 0});
+        }
+        add_mean(queries, rows, kv_head, begin, count, &scores[0][at], stride);
+    };
+    score_range(0, sinks, 0);
+    score_range(window_begin, window, window_at);
+    for (int r = 0; r < rows; ++r) {
+        const int query_row = stretch.first_query_row + r;
+        const int64_t low = stretch.job.low(stretch.row, query_row),
+                      high = stretch.job.high(stretch.row, query_row);
+        // One softmax over both ranges: the smaller top is brought to the larger.
+        float sink_top, window_top, *partial = partials[r];
+        const float sink_sum = finish_scores(scores[r], 0, sinks, low, high, &sink_top);
+        const float window_sum =
+            finish_scores(scores[r] + window_at, window_begin, window, low, high, &window_top);
+        const float top = std::max(sink_top, window_top);
+        if (top == kMinusInfinity) continue;
+        const float sink_factor = std::exp(sink_top - top),
+                    window_factor = std::exp(window_top - top);
+        for (int t = 0; t < sinks; ++t)
+            scores[r][t] *= sink_factor;
+        for (int t = 0; t < window; ++t)
+            scores[r][window_at + t] *= window_factor;
+        partial[head_dim] = top;
+        partial[head_dim + 1] = sink_sum * sink_factor + window_sum * window_factor;
+    }
+    const auto add_range = [&](int64_t begin, int count, int at) {
+        for (int t = 0; t < count; ++t) {
+            kernels_.half_values({entry(begin + t) + head_dim, head_dim, rows, nullptr, 0,
+                                  &scores[0][at + t], stride, partials[0], acc_stride});
+        }
+    };
+    add_range(0, sinks, 0);
+    add_range(window_begin, window, window_at);
+}
+
+void KvCpuPlan::attend_split(const AttendJob &job, int64_t row, int first_head,
+                             int split) const noexcept {
+    const int head_dim = problem_.format.head_dim, heads = heads_a_task();
+    const int64_t length = job.args->lengths[row];
+    const int64_t sinks_end = std::min<int64_t>(length, problem_.sink_tokens);
+    const int64_t window_begin = std::max(sinks_end, length - problem_.window_tokens);
+    for (int first = 0; first < job.query_rows; first += kKvRows) {
+        const Stretch stretch{
+            job, row, first_head, heads, first, std::min(kKvRows, job.query_rows - first), split};
+        int64_t low = length, high = 0;
+        for (int r = 0; r < stretch.rows; ++r) {
+            low = std::min(low, job.low(row, first + r));
+            high = std::max(high, job.high(row, first + r));
+        }
+        if (split == job.splits && length > 0) {
+            for (int h = 0; h < heads; ++h)
+                attend_recent(stretch, first_head + h, sinks_end, window_begin, length);
+            continue;
+        }
+        const int64_t begin = std::max({sinks_end, low, int64_t{split} * kKvSplitTokens});
+        const int64_t end = std::min({window_begin, high, int64_t{split + 1} * kKvSplitTokens});
+        if (split < job.splits && begin < end) {
+            attend_codes(stretch, begin, end);
+            continue;
+        }
+        for (int h = 0; h < heads; ++h) {
+            for (int r = 0; r < stretch.rows; ++r) {
+                float *partial = stretch.partial(first_head + h, r);
+                partial[head_dim] = kMinusInfinity;
+                partial[head_dim + 1] = 0;
+            }
+        }
+    }
+}
+
+}  // namespace tarpon::cpu
