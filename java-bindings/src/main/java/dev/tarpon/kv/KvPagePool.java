@@ -4,7 +4,6 @@ import dev.tarpon.DType;
 import dev.tarpon.Device;
 import dev.tarpon.Tensor;
 
-import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -22,13 +21,15 @@ public final class KvPagePool implements AutoCloseable {
     private final List<Tensor> recent = new ArrayList<>();
     private final int pageCount;
     private final int maxSequences;
-    private final ArrayDeque<Integer> freePages = new ArrayDeque<>();
-    private final ArrayDeque<Integer> freeSequences = new ArrayDeque<>();
+    private final FreeNumbers freePages;
+    private final FreeNumbers freeSequences;
 
     private KvPagePool(KvCache cache, int layers, int pageCount, int maxSequences) {
         this.options = cache.options();
         this.pageCount = pageCount;
         this.maxSequences = maxSequences;
+        freePages = new FreeNumbers(pageCount);
+        freeSequences = new FreeNumbers(maxSequences);
         Device device = cache.device();
         try {
             for (int layer = 0; layer < layers; layer++) {
@@ -41,11 +42,26 @@ public final class KvPagePool implements AutoCloseable {
             close();
             throw exception;
         }
-        for (int page = 0; page < pageCount; page++) {
-            freePages.add(page);
+    }
+
+    /** Numbers from 0 up, the last one given back being the next one taken. */
+    private static final class FreeNumbers {
+        private final int[] numbers;
+        private int count;
+
+        FreeNumbers(int size) {
+            numbers = new int[size];
+            for (int i = size - 1; i >= 0; i--) {
+                numbers[count++] = i;
+            }
         }
-        for (int sequence = 0; sequence < maxSequences; sequence++) {
-            freeSequences.add(sequence);
+
+        int take() {
+            return numbers[--count];
+        }
+
+        void giveBack(int number) {
+            numbers[count++] = number;
         }
     }
 
@@ -69,19 +85,20 @@ public final class KvPagePool implements AutoCloseable {
     /** An empty sequence, unless there are as many as there may be. */
     public Optional<KvSequence> open() {
         synchronized (freePages) {
-            Integer index = freeSequences.poll();
-            return Optional.ofNullable(index).map(free -> new KvSequence(this, free));
+            return freeSequences.count == 0
+                    ? Optional.empty()
+                    : Optional.of(new KvSequence(this, freeSequences.take()));
         }
     }
 
     /** Takes so many pages, or none; page numbers go to {@code to} from {@code at} on. */
     boolean take(int count, int[] to, int at) {
         synchronized (freePages) {
-            if (freePages.size() < count) {
+            if (freePages.count < count) {
                 return false;
             }
             for (int i = 0; i < count; i++) {
-                to[at + i] = freePages.remove();
+                to[at + i] = freePages.take();
             }
             return true;
         }
@@ -90,21 +107,21 @@ public final class KvPagePool implements AutoCloseable {
     void giveBack(int[] numbers, int from, int to) {
         synchronized (freePages) {
             for (int i = from; i < to; i++) {
-                freePages.add(numbers[i]);
+                freePages.giveBack(numbers[i]);
             }
         }
     }
 
     void giveBackSequence(int index) {
         synchronized (freePages) {
-            freeSequences.add(index);
+            freeSequences.giveBack(index);
         }
     }
 
     /** Pages that no sequence has. */
     public int freePages() {
         synchronized (freePages) {
-            return freePages.size();
+            return freePages.count;
         }
     }
 

@@ -61,7 +61,7 @@ public final class KvSequence implements AutoCloseable {
     }
 
     /**
-     * Forgets the last tokens and gives back their pages.
+     * Forgets the last tokens and gives back the pages that none of the others needs.
      *
      * @param tokens how many stay; with a recent window at least the longest length so far less
      *     {@link #MAX_SHORTENING}, since the window holds no older ones
