@@ -3,7 +3,7 @@
 //   linear_abi_test [--filter cpu|sim|cuda]
 #include <algorithm>
 
-#include "abi_support.h"
+#include "device_array.h"
 #include "testing/test.h"
 
 namespace tarpon::test {
@@ -12,50 +12,6 @@ namespace {
 constexpr int64_t kRows[] = {1,  2,  3,  4,  7,  8,  9,   15,  16, 17,
                              31, 32, 33, 63, 64, 65, 100, 128, 129};
 constexpr int64_t kSizes[] = {64, 96, 128, 200, 384, 1000, 1536};
-constexpr size_t kGuardBytes = 512;
-
-// An operand in device memory between guards, all of it NaN (0xff) until written.
-class DeviceArray {
-  public:
-    DeviceArray(tarpon_device *device, size_t size_bytes) : device_(device), size_(size_bytes) {
-        tarpon_buffer *buffer = nullptr;
-        REQUIRE(tarpon_buffer_create(device, size_ + 2 * kGuardBytes, &buffer) == TARPON_OK, "%s",
-                tarpon_last_error());
-        buffer_.reset(buffer);
-        poison();
-    }
-    char *address() const {
-        return static_cast<char *>(tarpon_buffer_address(buffer_.get())) + kGuardBytes;
-    }
-    size_t size() const { return size_; }
-
-    void poison() const {
-        const std::vector<char> nan(size_ + 2 * kGuardBytes, '\xff');
-        copy_in(nan.data(), nan.size(), -static_cast<std::ptrdiff_t>(kGuardBytes));
-    }
-    void copy_in(const void *host, size_t bytes, std::ptrdiff_t offset = 0) const {
-        REQUIRE(
-            tarpon_copy_to_device(device_, address() + offset, host, bytes, nullptr) == TARPON_OK,
-            "%s", tarpon_last_error());
-    }
-    // Its contents, after checking that the guards are as they were.
-    std::vector<char> read() const {
-        std::vector<char> all(size_ + 2 * kGuardBytes);
-        REQUIRE(tarpon_copy_to_host(device_, all.data(), address() - kGuardBytes, all.size(),
-                                    nullptr) == TARPON_OK,
-                "%s", tarpon_last_error());
-        for (size_t i = 0; i < kGuardBytes; ++i) {
-            REQUIRE(all[i] == '\xff' && all[kGuardBytes + size_ + i] == '\xff',
-                    "written outside, %zu bytes from an edge", i);
-        }
-        return {all.begin() + kGuardBytes, all.end() - kGuardBytes};
-    }
-
-  private:
-    tarpon_device *device_;
-    size_t size_;
-    Owned<tarpon_buffer> buffer_;
-};
 
 struct Reference {
     std::vector<double> y, magnitude;  // [m, N]: the sums of x*w and of |x*w|
@@ -79,29 +35,6 @@ Reference multiply(const Layer &layer, const std::vector<char> &x, tarpon_dtype 
     return out;
 }
 
-// The bars of the project, and the relative rounding of one stored result.
-double mean_bar(tarpon_dtype dtype) {
-    return dtype == TARPON_BF16 ? 2e-3 : 5e-4;
-}
-double rounding(tarpon_dtype dtype) {
-    return dtype == TARPON_F32 ? 0x1p-24 : dtype == TARPON_F16 ? 0x1p-11 : 0x1p-8;
-}
-
-// What a run leaves in y, checked for guards, with y and workspace full of NaN before.
-std::vector<char> run(tarpon_device *device, const tarpon_linear *linear, const DeviceArray &x,
-                      int64_t m, int64_t n, tarpon_dtype dtype) {
-    size_t workspace_bytes = 0;
-    REQUIRE(tarpon_linear_workspace_bytes(linear, m, &workspace_bytes) == TARPON_OK, "%s",
-            tarpon_last_error());
-    const DeviceArray y(device, m * n * dtype_bytes(dtype));
-    const DeviceArray workspace(device, std::max<size_t>(workspace_bytes, 256));
-    REQUIRE(tarpon_linear_run(linear, x.address(), y.address(), m, workspace.address(),
-                              workspace_bytes, nullptr) == TARPON_OK,
-            "%s", tarpon_last_error());
-    (void)workspace.read();  // its guards
-    return y.read();
-}
-
 void check_case(tarpon_device *device, int64_t m, int64_t n, int64_t k, int32_t group_size,
                 tarpon_dtype dtype, Values values) {
     const std::string where = testing::format(
@@ -114,7 +47,7 @@ void check_case(tarpon_device *device, int64_t m, int64_t n, int64_t k, int32_t 
             where.c_str(), tarpon_last_error());
     const DeviceArray x(device, activations.size());
     x.copy_in(activations.data(), activations.size());
-    const std::vector<char> y = run(device, linear.get(), x, m, n, dtype);
+    const std::vector<char> y = run_linear(device, linear.get(), x, m, n, dtype);
     const Reference reference = multiply(layer, activations, dtype, m);
 
     double error = 0, size = 0;
@@ -218,7 +151,7 @@ void check_element_alignment(tarpon_device_kind kind) {
         const size_t elem = dtype_bytes(dtype), y_bytes = m * n * elem;
         const DeviceArray aligned(device.get(), activations.size());
         aligned.copy_in(activations.data(), activations.size());
-        const auto expected = run(device.get(), linear.get(), aligned, m, n, dtype);
+        const auto expected = run_linear(device.get(), linear.get(), aligned, m, n, dtype);
         const DeviceArray x(device.get(), activations.size() + elem),
             y(device.get(), y_bytes + elem);
         x.copy_in(activations.data(), activations.size(), static_cast<std::ptrdiff_t>(elem));
@@ -270,8 +203,8 @@ void check_marlin_order(tarpon_device_kind kind) {
         const auto activations = make_activations(m, k, dtype, Values::kRandom, 9);
         const DeviceArray x(device.get(), activations.size());
         x.copy_in(activations.data(), activations.size());
-        CHECK(run(device.get(), from_marlin.get(), x, m, n, dtype) ==
-                  run(device.get(), from_plain.get(), x, m, n, dtype),
+        CHECK(run_linear(device.get(), from_marlin.get(), x, m, n, dtype) ==
+                  run_linear(device.get(), from_plain.get(), x, m, n, dtype),
               "group %d", group_size);
     }
 }
