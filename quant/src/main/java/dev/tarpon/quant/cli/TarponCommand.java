@@ -21,6 +21,7 @@ import picocli.CommandLine.Spec;
             QuantizeCommand.class,
             InspectCommand.class,
             DoctorCommand.class,
+            TrainCommand.class,
             BenchCommand.class,
             OpCommand.class,
             HelpCommand.class
@@ -32,6 +33,7 @@ import picocli.CommandLine.Spec;
             "  ./tarpon doctor                      what this machine has, and what it lacks",
             "  ./tarpon demo                        4-bit weights on a real model, with a report",
             "  ./tarpon quantize in.safetensors -o out.safetensors",
+            "  ./tarpon train                       a small language model, 8-bit optimizer states",
             "  ./tarpon help COMMAND                the details of a command",
         },
         exitCodeListHeading = "%nExit codes:%n",

@@ -11,11 +11,11 @@ import java.util.Locale;
  * @param high largest value
  * @param step distance of the ticks
  */
-record Axis(double low, double high, double step) {
+public record Axis(double low, double high, double step) {
     private static final int TARGET_TICKS = 6;
 
     /** An axis with about six ticks that covers a range. */
-    static Axis covering(double low, double high) {
+    public static Axis covering(double low, double high) {
         double span = high > low ? high - low : 1;
         double magnitude = Math.pow(10, Math.floor(Math.log10(span / TARGET_TICKS)));
         double step = magnitude;
@@ -29,7 +29,7 @@ record Axis(double low, double high, double step) {
     }
 
     /** The values to label. */
-    List<Double> ticks() {
+    public List<Double> ticks() {
         List<Double> ticks = new ArrayList<>();
         int count = (int) Math.round((high - low) / step);
         for (int i = 0; i <= count; i++) {
@@ -39,7 +39,7 @@ record Axis(double low, double high, double step) {
     }
 
     /** A tick's label, with as many decimals as the step has. */
-    String label(double tick) {
+    public String label(double tick) {
         int decimals = Math.max(0, (int) -Math.floor(Math.log10(step) + 1e-9));
         // Adding zero turns a negative zero, which rounding may leave, into a plain one.
         return String.format(
@@ -47,7 +47,7 @@ record Axis(double low, double high, double step) {
     }
 
     /** Where a value lies between low and high, from 0 to 1. */
-    double fraction(double value) {
+    public double fraction(double value) {
         return (value - low) / (high - low);
     }
 }
