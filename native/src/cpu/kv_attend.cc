@@ -76,7 +76,7 @@ void KvCpuPlan::prepare_queries(const AttendJob &job, int64_t row, int kv_head) 
         }
         // Keys of mode rotatekv are turned back to where queries are.
         if (!problem_.rotatekv()) rotate(q);
-        kernels_.pack({q, head_dim, q + packed_offset()});
+        kernels_.pack[kv_width_index(problem_.format.k_bits)]({q, head_dim, q + packed_offset()});
     }
 }
 

@@ -374,7 +374,7 @@ using Turned = Rotatekv<Avx512Lanes>;
 
 const KvKernels kAvx512Kv{
     "cpu_avx512",
-    pack,
+    {pack, pack, pack, pack, pack},
     {score<0>, score<1>, score<2>, score<3>, score<4>},
     weight,
     {value<0>, value<1>, value<2>, value<3>, value<4>},

@@ -135,7 +135,7 @@ inline constexpr int kKvMaxRanges = 256;
 
 struct KvKernels {
     const char *name;
-    void (*pack)(const KvPackArgs &);
+    void (*pack[kKvWidths])(const KvPackArgs &);
     void (*score[kKvWidths])(const KvScoreArgs &);
     void (*weight)(const KvWeightArgs &);
     void (*value[kKvWidths])(const KvValueArgs &);
@@ -148,5 +148,15 @@ struct KvKernels {
     void (*dot)(const KvDotArgs &);
 };
 extern const KvKernels kScalarKv, kAvx512Kv;
+
+// Those that replace kAvx512Kv's where there are integer dot products; width 16 keeps its own.
+inline constexpr int kKvIntegerWidths = 4;
+struct KvIntegerKernels {
+    const char *name;
+    void (*pack[kKvIntegerWidths])(const KvPackArgs &);
+    void (*score[kKvIntegerWidths])(const KvScoreArgs &);
+    void (*value[kKvIntegerWidths])(const KvValueArgs &);
+};
+extern const KvIntegerKernels kAvx512VnniKv;
 
 }  // namespace tarpon::cpu

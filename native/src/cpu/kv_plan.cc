@@ -12,13 +12,24 @@ const HadamardKernels &hadamard_kernels(Isa isa) {
     return isa == Isa::kAvx2 ? kAvx2Hadamard : kScalarHadamard;
 }
 
+KvKernels kv_kernels(Isa isa) {
+    if (isa < Isa::kAvx512) return kScalarKv;
+    KvKernels kernels = kAvx512Kv;
+    if (isa < Isa::kAvx512Vnni) return kernels;
+    kernels.name = kAvx512VnniKv.name;
+    std::copy_n(kAvx512VnniKv.pack, kKvIntegerWidths, kernels.pack);
+    std::copy_n(kAvx512VnniKv.score, kKvIntegerWidths, kernels.score);
+    std::copy_n(kAvx512VnniKv.value, kKvIntegerWidths, kernels.value);
+    return kernels;
+}
+
 }  // namespace
 
 KvCpuPlan::KvCpuPlan(CpuDevice &device, KvProblem problem)
     : problem_(std::move(problem)),
       layout_(block_layout(problem_.format)),
       pool_(device.pool()),
-      kernels_(device.isa() >= Isa::kAvx512 ? kAvx512Kv : kScalarKv),
+      kernels_(kv_kernels(device.isa())),
       hadamard_(hadamard_kernels(device.isa()).by_dtype[TARPON_F32]),
       rotation_(hadamard::decompose(problem_.format.head_dim)),
       tables_(problem_),

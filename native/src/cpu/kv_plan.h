@@ -76,7 +76,7 @@ class KvCpuPlan final : public KvPlan {
     const KvProblem problem_;
     const kv_cache::BlockLayout layout_;
     ThreadPool &pool_;
-    const KvKernels &kernels_;
+    const KvKernels kernels_;
     const HadamardKernel hadamard_;
     const hadamard::Size rotation_;
     const KvTables tables_;

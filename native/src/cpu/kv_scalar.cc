@@ -122,7 +122,7 @@ using Turned = Rotatekv<ScalarLanes>;
 
 const KvKernels kScalarKv{
     "cpu_scalar",
-    pack,
+    {pack, pack, pack, pack, pack},
     {score<0>, score<1>, score<2>, score<3>, score<4>},
     weight,
     {value<0>, value<1>, value<2>, value<3>, value<4>},
