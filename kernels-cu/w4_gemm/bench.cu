@@ -196,7 +196,13 @@ class Bench {
                               5);
         DeviceArray dense(cublas_.available() ? dense_copies * size_t(2 * k * n) : 4, Fill::kHalf,
                           6);
-        check(prepare(Activation::kF16, groups > 1), "prepare");
+        // Factors of one for the columns; with one group, these are all the scales there are.
+        const std::vector<float> ones(static_cast<size_t>(size.n_padded), 1.0f);
+        DeviceArray column_scale(4 * ones.size(), Fill::kWords, 7);
+        check(cudaMemcpy(column_scale.data(), ones.data(), 4 * ones.size(), cudaMemcpyHostToDevice),
+              "cudaMemcpy");
+        constexpr FormatId kFormat = FormatId::kInt4Symmetric;
+        check(prepare(Activation::kF16, kFormat, groups > 1), "prepare");
         for (const int m : options_.rows) {
             const Choice choice = select({m, n, k, groups}, props_);
             const double us = time_us(copies, stream_, [&](int i) {
@@ -204,10 +210,16 @@ class Bench {
                                       k,
                                       groups,
                                       group_size,
+                                      kFormat,
                                       qweight.data() + i * qweight_bytes,
-                                      scales.data() + i * scales_bytes};
+                                      scales.data() + i * scales_bytes,
+                                      nullptr,
+                                      reinterpret_cast<const float *>(column_scale.data()),
+                                      nullptr,
+                                      nullptr};
                 check(tarpon::w4_gemm::run(weights, Activation::kF16, choice,
-                                           {x.data(), y.data(), m, workspace.data()}, stream_),
+                                           {x.data(), nullptr, y.data(), m, workspace.data()},
+                                           stream_),
                       "run");
             });
             double cublas_us = 0;
@@ -235,7 +247,7 @@ class Bench {
 
     void report(int64_t k, int64_t n, int m, double us, double cublas_us, size_t bytes,
                 const Choice &choice) {
-        const TileShape &tile = kSm80Tiles[choice.tile];
+        const TileShape &tile = tile_shape(FormatId::kInt4Symmetric, true, choice.tile);
         const double gbps = double(bytes) / us / 1e3, tflops = 2e-6 * double(m) * n * k / us;
         std::printf("%7lld %7lld %6d %10.2f %8.0f %8.1f %8.2f %10.2f %7.2f  %dx%dx%d, %d CTAs\n",
                     (long long)k, (long long)n, m, us, gbps, tflops, choice.predicted_us, cublas_us,

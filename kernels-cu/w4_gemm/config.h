@@ -1,8 +1,8 @@
-// Tiles of the W4 GEMM kernels and the choice among them. Plain host C++ (kernels read the
-// constants); pure, so that test.cc checks every choice without a GPU.
+// Tiles of the W4 GEMM kernels and how they cut a problem. Plain host C++ (kernels read the
+// constants). The choice among tiles is in select.h.
 //
-// Callers: launch.cu (which instantiates the tiles), native/src/cuda/linear.cc (which sizes the
-// workspace), the kernel itself for its constants.
+// Callers: select.h, launch.cu and instances.cuh (which instantiate the tiles), the kernel itself
+// for its constants.
 #pragma once
 
 #include <algorithm>
@@ -10,15 +10,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "w4_gemm/format.h"
+
 namespace tarpon::w4_gemm {
 
 // ---- What the kernel is compiled for ------------------------------------------------------------
-
-// How weights are stored, and where their scales are applied. A new format (int8, zero points) is
-// a new Format type here, its dequantisation in dequant.cuh, and a line in launch.cu's table.
-struct Int4Symmetric {
-    static constexpr int kBits = 4;
-};
 
 // One CTA computes BLOCK_M x BLOCK_N of y and walks K in steps of BLOCK_K, one pipeline stage each.
 // Its warps are laid out kWarpsN along N, WARP_N columns each, and kWarpsK along K: within a stage,
@@ -31,7 +27,6 @@ struct Sm80Tile {
     static constexpr int kWarpN = kWarpColumns;
     static constexpr int kThreads = 256;
     static constexpr int kWarps = kThreads / 32;
-    static constexpr int kStages = kBlockK >= 64 ? 4 : 6;
 
     static constexpr int kWarpsN = kBlockN / kWarpN;
     static constexpr int kWarpsK = kWarps / kWarpsN;
@@ -46,15 +41,6 @@ struct Sm80Tile {
     static constexpr int kTilesAcc = kTransposed ? kTilesN : 2 * kTilesN;
     // Two CTAs an SM hide each other's latencies while the accumulators leave registers for it.
     static constexpr int kBlocksPerSm = kBlockM <= 16 ? 2 : 1;
-    // Register double buffering: how many stages ahead of the multiplication fragments are loaded,
-    // where the register file has room for a second set.
-    static constexpr int kFragmentsAhead = kBlockM == 8 || kBlockM == 32 ? 1 : 0;
-
-    // What SharedStorage takes (sm80.cuh), in the grouped case, which is the larger one.
-    static constexpr int kStageBytes =
-        2 * kBlockM * kBlockK + kBlockK * kBlockN / 2 + kBlockK / 32 * kBlockN * 2;
-    static constexpr int kExchangeBytes = (kWarpsK > 1 ? kWarps / 2 : kWarps) * kTilesAcc * 32 * 16;
-    static constexpr int kSharedBytes = kStages * kStageBytes + kExchangeBytes;
 
     static_assert(kBlockN % 64 == 0 && 64 % kWarpN == 0 && kWarps % kWarpsN == 0);
     static_assert(kBlockM == 8 || kBlockM % 16 == 0);
@@ -71,226 +57,155 @@ struct Sm80Config : Tile_ {
     // Grouped: every slab's sum is scaled before it is accumulated. Otherwise one scale a column,
     // applied to the finished sum.
     static constexpr bool kGrouped = kGrouped_;
+    // Scales of two bytes are held in registers with the fragments; larger ones are read from
+    // shared memory when they are used.
+    static constexpr bool kScalesInRegisters = kGrouped && sizeof(typename Format::Scale) == 2;
+    static constexpr bool kScalesInShared = kGrouped && !kScalesInRegisters;
+
+    static constexpr int kStages =
+        Format::kBits == 4 ? (Tile::kBlockK >= 64 ? 4 : 6) : (Tile::kBlockK >= 64 ? 3 : 4);
+    // Register double buffering: how many stages ahead of the multiplication fragments are loaded,
+    // where the register file has room for a second set. (The stage itself may be overwritten
+    // then, so that nothing can be read from it while multiplying.)
+    static constexpr int kFragmentsAhead =
+        !kScalesInShared && (Tile::kBlockM == 8 ||
+                             (Tile::kBlockM == 32 && Format::kBits == 4 && !Format::kZeros))
+            ? 1
+            : 0;
+
+    // Of a stage's scales and zero points; what a config does without takes 16 bytes.
+    static constexpr int kScaleRows = kGrouped ? Tile::kBlockK / kMinGroupSize : 1;
+    static constexpr int kScaleColumns =
+        kGrouped ? Tile::kBlockN : 16 / int(sizeof(typename Format::Scale));
+    static constexpr int kZeroRows = Format::kZeros ? kScaleRows : 1;
+    static constexpr int kZeroColumns = Format::kZeros ? Tile::kBlockN : 16;
+
+    // What SharedStorage takes (sm80_stage.cuh).
+    static constexpr int kStageBytes =
+        2 * Tile::kBlockM * Tile::kBlockK + Tile::kBlockK * Tile::kBlockN * Format::kBits / 8 +
+        kScaleRows * kScaleColumns * int(sizeof(typename Format::Scale)) + kZeroRows * kZeroColumns;
+    // Half of the warps' accumulators of 16 rows while slabs are summed; later one fp32 tile of y
+    // for each warp that stores. 8 floats between rows keep a fragment's rows in different banks.
+    static constexpr int kSumBytes =
+        Tile::kWarpsK > 1 ? Tile::kWarps / 2 * Tile::kTilesAcc * 32 * 16 : 0;
+    static constexpr int kTileRows = Tile::kTransposed ? 8 : 16;
+    static constexpr int kTileRowFloats = Tile::kWarpN + 8;
+    static constexpr int kTileBytes = Tile::kWarpsN * kTileRows * kTileRowFloats * 4;
+    static constexpr int kExchangeBytes = std::max(kSumBytes, kTileBytes);
+    static constexpr int kSharedBytes =
+        kStages * ((kStageBytes + 127) / 128 * 128) + (kExchangeBytes + 127) / 128 * 128;
+    static_assert(kSharedBytes <= 99 * 1024, "sm_86, sm_89 and sm_120 have no more for a block");
 };
 
-// The tile table. Order matters only for ties in select().
+// The tile table. Order matters only for ties in select(). The last one has 16 rows in the shape of
+// the larger tiles, for deterministic launches: see slice_tiles().
 #define TARPON_W4_GEMM_SM80_TILES(X) \
     X(8, 128, 128, 64)               \
     X(16, 128, 128, 64)              \
     X(32, 64, 256, 64)               \
     X(48, 32, 256, 32)               \
-    X(64, 32, 256, 32)
+    X(64, 32, 256, 32)               \
+    X(16, 32, 256, 32)
 
 struct TileShape {
-    int block_m, block_k, block_n, stages, blocks_per_sm, shared_bytes;
+    int block_m, block_k, block_n, warp_n, warps_k, stages, blocks_per_sm, shared_bytes;
 };
 
-template <class Tile>
-constexpr TileShape tile_shape() {
-    return {Tile::kBlockM, Tile::kBlockK,      Tile::kBlockN,
-            Tile::kStages, Tile::kBlocksPerSm, Tile::kSharedBytes};
+inline constexpr int kTileCount = 6;
+
+// Formats other than the most common one do without the tile of 48 rows: it saves at most a quarter
+// of the multiplications of 33 to 48 rows.
+template <class Format, class Tile>
+constexpr bool has_kernel() {
+    return Tile::kBlockM != 48 || std::is_same_v<Format, Int4Symmetric>;
 }
 
-#define TARPON_W4_GEMM_SHAPE(m, k, n, warp_n) tile_shape<Sm80Tile<m, k, n, warp_n>>(),
-inline constexpr auto kSm80Tiles = std::to_array({TARPON_W4_GEMM_SM80_TILES(TARPON_W4_GEMM_SHAPE)});
+namespace detail {
+
+template <class Config>
+constexpr TileShape shape_of() {
+    if (!has_kernel<typename Config::Format, typename Config::Tile>()) return {};
+    return {Config::kBlockM, Config::kBlockK, Config::kBlockN,      Config::kWarpN,
+            Config::kWarpsK, Config::kStages, Config::kBlocksPerSm, Config::kSharedBytes};
+}
+
+using TileShapes = std::array<TileShape, kTileCount>;
+
+template <class Format, bool kGrouped>
+constexpr TileShapes shapes_of() {
+#define TARPON_W4_GEMM_SHAPE(m, k, n, warp_n) \
+    shape_of<Sm80Config<Sm80Tile<m, k, n, warp_n>, Format, kGrouped>>(),
+    return {TARPON_W4_GEMM_SM80_TILES(TARPON_W4_GEMM_SHAPE)};
 #undef TARPON_W4_GEMM_SHAPE
+}
 
-inline constexpr int kMinGroupSize = 32;
+#define TARPON_W4_GEMM_SHAPES(name) {shapes_of<name, false>(), shapes_of<name, true>()},
+inline constexpr TileShapes kShapes[][2] = {TARPON_W4_GEMM_FORMATS(TARPON_W4_GEMM_SHAPES)};
+#undef TARPON_W4_GEMM_SHAPES
 
-// ---- The choice ---------------------------------------------------------------------------------
+}  // namespace detail
+
+// ---- A problem and its stage tiles --------------------------------------------------------------
 
 struct Problem {
     int64_t m, n, k;
     int64_t groups;  // 1: one scale a column
+    FormatId format = FormatId::kInt4Symmetric;
+    // Row i of y has the same bits whatever m is.
+    bool deterministic = false;
 };
 
-struct DeviceProps {
-    int sm_count;
-    int compute_capability;  // 10 * major + minor
-};
-
-// One launch: `grid` CTAs, of which number i computes the stage tiles
-// [i * stripe_tiles, (i + 1) * stripe_tiles) of the work list (see README.md, "Stripes").
-struct Choice {
-    int tile;  // index into kSm80Tiles
-    int grid;
-    int stripe_tiles;
-    double predicted_us;
-};
-
-// What the cost model knows of an architecture: data sheets' figures, per SM and clock.
-struct ArchModel {
-    int compute_capability;
-    double ghz;
-    double dram_bytes_per_clock;  // of one SM's share
-    double l2_bytes_per_clock;
-    double mma_fma_per_clock;  // mma.sync with fp32 accumulation
-    int shared_kib;            // of an SM
-};
-
-// The newest entry that is not newer than the device.
-constexpr ArchModel arch_model(int compute_capability) {
-    constexpr ArchModel kModels[] = {
-        {80, 1.41, 10.2, 40, 1024, 164},   // A100: 1555 GB/s, 108 SMs
-        {86, 1.70, 6.5, 28, 256, 100},     // RTX 3090: 936 GB/s, 82 SMs
-        {89, 2.50, 3.2, 24, 256, 100},     // RTX 4090: 1008 GB/s, 128 SMs
-        {90, 1.75, 20.0, 40, 1280, 228},   // H200: 4800 GB/s, 132 SMs; mma.sync at 62% of wgmma
-        {100, 1.85, 29.0, 45, 1024, 228},  // B200: 8000 GB/s, 148 SMs
-        {120, 2.40, 4.4, 24, 256, 100},    // RTX 5090: 1792 GB/s, 170 SMs
-    };
-    ArchModel model = kModels[0];
-    for (const ArchModel &candidate : kModels) {
-        if (candidate.compute_capability <= compute_capability) model = candidate;
-    }
-    return model;
+constexpr bool is_grouped(FormatId format, int64_t groups) {
+    return groups > 1 || !traits(format).ungrouped;
 }
 
-// CTAs of a tile that the device holds at once, the wave that one launch fills at most.
-constexpr int64_t resident_blocks(const TileShape &tile, const DeviceProps &device) {
-    constexpr int kReservedBytes = 1024;  // of shared memory, for each CTA
-    const int fit = 1024 * arch_model(device.compute_capability).shared_kib /
-                    (tile.shared_bytes + kReservedBytes);
-    return int64_t{device.sm_count} * std::min(tile.blocks_per_sm, fit);
+constexpr const TileShape &tile_shape(FormatId format, bool grouped, int tile) {
+    return detail::kShapes[static_cast<size_t>(format)][grouped][static_cast<size_t>(tile)];
+}
+constexpr const TileShape &tile_shape(const Problem &problem, int tile) {
+    return tile_shape(problem.format, is_grouped(problem.format, problem.groups), tile);
 }
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }
 
-// Tiles with more rows than this are never chosen for m: it keeps the workspace of few rows small.
-constexpr int largest_block_m(int64_t m) {
-    int largest = 0;
-    for (const TileShape &tile : kSm80Tiles) {
-        if (tile.block_m >= m) return tile.block_m;
-        largest = tile.block_m;
-    }
-    return largest;
+// Deterministic launches use the tiles with one warp along K, all of BLOCK_K = 32 and
+// BLOCK_N = 256. There an element of y is the sum of slices of K, in their order, and a slice the
+// sum of its slabs, in their order: neither the rows of the tile nor the stripes change it.
+inline constexpr int kSliceBlockK = 32, kSliceBlockN = 256;
+
+constexpr bool is_sliced(const TileShape &tile) {
+    return tile.block_k == kSliceBlockK && tile.block_n == kSliceBlockN && tile.warps_k == 1;
+}
+
+// Stage tiles of a slice: a function of the weights' shape alone. As many slices as make 256 CTAs
+// of few rows, since that is what large devices hold (132 SMs, two CTAs each), but none shorter
+// than 8 tiles and no more than 8, whose sums one CTA adds.
+constexpr int64_t slice_tiles(int64_t n, int64_t k) {
+    constexpr int64_t kCtas = 256, kMinTiles = 8, kMaxSlices = 8;
+    const int64_t k_tiles = ceil_div(k, kSliceBlockK);
+    const int64_t slices =
+        std::min({kCtas / ceil_div(n, kSliceBlockN), k_tiles / kMinTiles, kMaxSlices});
+    return ceil_div(k_tiles, std::max<int64_t>(slices, 1));
 }
 
 struct Partition {
     int64_t k_tiles, columns;  // a column is the run of k_tiles stage tiles of one block of y
+    int64_t run_tiles;         // of a column that are summed as one: k_tiles, or a slice's
     constexpr int64_t total() const { return k_tiles * columns; }
 };
 
 constexpr Partition partition(const Problem &problem, const TileShape &tile) {
-    return {ceil_div(problem.k, tile.block_k),
-            ceil_div(problem.m, tile.block_m) * ceil_div(problem.n, tile.block_n)};
-}
-
-// How many stripes share the column that is cut most.
-constexpr int64_t most_slices(int64_t k_tiles, int64_t stripe_tiles) {
-    if (stripe_tiles % k_tiles == 0) return 1;
-    if (k_tiles % stripe_tiles == 0) return k_tiles / stripe_tiles;
-    return ceil_div(k_tiles - 1, stripe_tiles) + 1;
-}
-
-// Microseconds that a launch takes, by a model of one SM's clocks:
-//   stage   weights from DRAM, weights and x from L2, mma and instruction issue overlap, though not
-//           perfectly; CTAs on one SM share all four. A CTA alone gets its next stage no sooner
-//           than the DRAM's latency over the stages that it has in flight;
-//   stripes every CTA runs stripe_tiles stages, after filling its pipeline once;
-//   sums    a column cut into s stripes is summed by one CTA: s - 1 partials read from L2, after a
-//           wait for the last; every other CTA writes one.
-constexpr double predict_us(const Problem &problem, const TileShape &tile, int64_t grid,
-                            int64_t stripe_tiles, const DeviceProps &device) {
-    constexpr double kLaunchUs = 2.0;           // empty kernel in a graph
-    constexpr double kFillClocks = 1500;        // first stage from DRAM, and the last store
-    constexpr double kLatencyClocks = 1700;     // of DRAM under load
-    constexpr double kHandOverClocks = 900;     // flag and data through L2
-    constexpr double kOverlapLoss = 0.15;       // of what is hidden
-    constexpr double kMissedSharing = 0.5;      // of weights that blocks of rows read side by side
-    constexpr double kDequantIssue = 11.0 / 8;  // instructions a weight, over a lane's 8 weights
-    constexpr double kIssuePerClock = 128;      // 4 schedulers x 32 lanes
-    const ArchModel arch = arch_model(device.compute_capability);
-    const double block_m = tile.block_m, block_k = tile.block_k, block_n = tile.block_n;
-    const double per_sm = static_cast<double>(ceil_div(grid, device.sm_count));
-    const double m_blocks = static_cast<double>(ceil_div(problem.m, tile.block_m));
-    const double weights = block_k * block_n, weight_bytes = weights / 2;
-    const double products = block_m * weights;
-    const double busy = std::min(static_cast<double>(grid) / device.sm_count, 1.0);
-    const double from_dram = weight_bytes * (1 + kMissedSharing * (m_blocks - 1)) / m_blocks;
-    const double dram = from_dram * busy / arch.dram_bytes_per_clock;
-    const double l2 = (weight_bytes + 2 * block_m * block_k) / arch.l2_bytes_per_clock;
-    const double mma = products / arch.mma_fma_per_clock;
-    const double scaling = problem.groups == 1 ? 0 : products / 32;  // one fma a slab of 32 rows
-    const double mma_issue = products / 2048 * 32;
-    const double issue = (weights * kDequantIssue + scaling + mma_issue) / kIssuePerClock;
-    const double longest = std::max({dram, l2, mma, issue});
-    const double shared = longest + kOverlapLoss * (dram + l2 + mma + issue - longest);
-    const double stage = std::max(shared * per_sm, kLatencyClocks / (tile.stages - 1));
-    const int64_t k_tiles = ceil_div(problem.k, tile.block_k);
-    const int64_t slices = most_slices(k_tiles, stripe_tiles);
-    const double partial_bytes = 4 * block_m * block_n * per_sm;
-    const double sum = slices == 1 ? 0
-                                   : kHandOverClocks + static_cast<double>(slices) * partial_bytes /
-                                                           arch.l2_bytes_per_clock;
-    const double clocks = kFillClocks + stage * static_cast<double>(stripe_tiles) + sum;
-    return kLaunchUs + clocks / (1e3 * arch.ghz);
-}
-
-// The rows that one launch may have, a multiple of 8: stage tiles are counted in 30 bits.
-constexpr int64_t max_rows(int64_t n, int64_t k) {
-    int64_t most = int64_t{1} << 30;
-    for (const TileShape &tile : kSm80Tiles) {
-        const int64_t per_block = ceil_div(k, tile.block_k) * ceil_div(n, tile.block_n);
-        most = std::min(most, (int64_t{1} << 30) / per_block * 8);
+    Partition out{ceil_div(problem.k, tile.block_k),
+                  ceil_div(problem.m, tile.block_m) * ceil_div(problem.n, tile.block_n), 0};
+    out.run_tiles = out.k_tiles;
+    if (problem.deterministic) {
+        // Slices are equally long; what they exceed K by is tiles of zeros.
+        out.run_tiles = slice_tiles(problem.n, problem.k);
+        out.k_tiles = ceil_div(out.k_tiles, out.run_tiles) * out.run_tiles;
     }
-    return most;
-}
-
-// The cheapest launch for a problem with m, n, k >= 1, m <= max_rows(n, k).
-constexpr Choice select(const Problem &problem, const DeviceProps &device) {
-    Choice best{-1, 0, 0, 0};
-    for (int i = 0; i < static_cast<int>(kSm80Tiles.size()); ++i) {
-        const TileShape &tile = kSm80Tiles[i];
-        if (tile.block_m > largest_block_m(problem.m)) continue;
-        const Partition work = partition(problem, tile);
-        // From one wave of all SMs' slots down: fewer, longer stripes have fewer partials to add.
-        const int64_t slots = resident_blocks(tile, device);
-        for (int64_t divisor = 1; divisor <= 8; divisor *= 2) {
-            const int64_t most = std::max<int64_t>(std::min(work.total(), slots) / divisor, 1);
-            const int64_t even = ceil_div(work.total(), most);
-            // The next longer stripe that cuts all columns at the same places, into fewer slices.
-            const int64_t aligned = even < work.k_tiles
-                                        ? ceil_div(work.k_tiles, work.k_tiles / even)
-                                        : ceil_div(even, work.k_tiles) * work.k_tiles;
-            for (const int64_t stripe_tiles : {even, aligned}) {
-                const int64_t grid = ceil_div(work.total(), stripe_tiles);
-                const double us = predict_us(problem, tile, grid, stripe_tiles, device);
-                if (best.tile < 0 || us < best.predicted_us) {
-                    best = {i, static_cast<int>(grid), static_cast<int>(stripe_tiles), us};
-                }
-            }
-        }
-    }
-    return best;
-}
-
-// ---- Workspace ----------------------------------------------------------------------------------
-
-// One flag and one partial block of y for every CTA of the largest grid that select() can return.
-inline constexpr int64_t kFlagBytes = 8;
-inline constexpr int64_t kWorkspaceAlign = 256;
-
-constexpr int64_t flags_bytes(int64_t grid) {
-    return ceil_div(grid * kFlagBytes, kWorkspaceAlign) * kWorkspaceAlign;
-}
-
-constexpr int64_t launch_workspace_bytes(const TileShape &tile, int64_t grid) {
-    return flags_bytes(grid) + grid * tile.block_m * tile.block_n * 4;
-}
-
-// Enough for every launch that select() returns for up to m rows; never shrinks as m grows.
-constexpr int64_t workspace_bytes(const Problem &problem, const DeviceProps &device) {
-    if (problem.m <= 0) return 0;
-    int64_t bytes = 0;
-    for (const TileShape &tile : kSm80Tiles) {
-        if (tile.block_m > largest_block_m(problem.m)) continue;
-        const int64_t slots = resident_blocks(tile, device);
-        const int64_t grid = std::min(partition(problem, tile).total(), slots);
-        bytes = std::max(bytes, launch_workspace_bytes(tile, grid));
-    }
-    return bytes;
+    return out;
 }
 
 }  // namespace tarpon::w4_gemm

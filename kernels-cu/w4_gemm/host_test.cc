@@ -10,9 +10,9 @@
 #include "testing/golden.h"
 #include "testing/random.h"
 #include "testing/test.h"
-#include "w4_gemm/config.h"
 #include "w4_gemm/pack.h"
 #include "w4_gemm/quantize.h"
+#include "w4_gemm/select.h"
 
 namespace {
 
@@ -243,43 +243,71 @@ TARPON_TEST(test_w4_quantize_names_bad_weights) {
 
 constexpr DeviceProps kDevices[] = {{6, 80}, {108, 80}, {84, 86}, {128, 89}, {132, 90}, {148, 100}};
 
+void check_choice(const Problem &problem, const DeviceProps &device, int64_t &workspace) {
+    const Choice choice = select(problem, device);
+    const std::string what =
+        format("%s m %d n %d k %d, %d SMs of %d%s", traits(problem.format).name, int(problem.m),
+               int(problem.n), int(problem.k), device.sm_count, device.compute_capability,
+               problem.deterministic ? ", deterministic" : "");
+    REQUIRE(choice.tile >= 0 && choice.tile < kTileCount);
+    const TileShape &tile = tile_shape(problem, choice.tile);
+    REQUIRE(tile.block_m > 0);
+    const Partition work = partition(problem, tile);
+    CHECK(work.total() <= int64_t{1} << 30, "%s", what.c_str());
+    CHECK(choice.grid >= 1 && choice.stripe_tiles >= 1, "%s", what.c_str());
+    // No tile is left out and no CTA is left without one.
+    CHECK_EQ(ceil_div(work.total(), choice.stripe_tiles), choice.grid, "%s", what.c_str());
+    CHECK_EQ(work.k_tiles % work.run_tiles, 0, "%s", what.c_str());
+    if (problem.deterministic) {
+        CHECK(is_sliced(tile), "%s", what.c_str());
+        CHECK(choice.stripe_tiles == work.run_tiles || choice.stripe_tiles % work.k_tiles == 0,
+              "%s: stripes of %d", what.c_str(), choice.stripe_tiles);
+    } else {
+        CHECK(choice.grid <= resident_blocks(tile, device), "%s", what.c_str());
+    }
+    const int64_t bytes = workspace_bytes(problem, device);
+    CHECK(launch_workspace_bytes(tile, choice.grid) <= bytes, "%s", what.c_str());
+    CHECK(bytes >= workspace, "%s: workspace shrinks to %lld", what.c_str(), (long long)bytes);
+    workspace = bytes;
+}
+
 TARPON_TEST(test_w4_select_covers_the_work_within_the_workspace) {
     for (const DeviceProps &device : kDevices) {
         for (const int64_t n : {1, 64, 576, 4096, 28672}) {
             for (const int64_t k : {1, 33, 1408, 8192, 53248}) {
-                int64_t workspace = 0;
-                for (const int64_t m : {1, 8, 9, 16, 17, 33, 64, 65, 300, 4096, 100000}) {
-                    if (m > max_rows(n, k)) continue;
-                    const Problem problem{m, n, k, ceil_div(k, 128)};
-                    const Choice choice = select(problem, device);
-                    const std::string what =
-                        format("m %d n %d k %d, %d SMs of %d", int(m), int(n), int(k),
-                               device.sm_count, device.compute_capability);
-                    REQUIRE(choice.tile >= 0 && choice.tile < int(kSm80Tiles.size()));
-                    const TileShape &tile = kSm80Tiles[choice.tile];
-                    const int64_t total = partition(problem, tile).total();
-                    CHECK(total <= int64_t{1} << 30, "%s", what.c_str());
-                    CHECK(choice.grid >= 1 && choice.stripe_tiles >= 1, "%s", what.c_str());
-                    // No tile is left out and no CTA is left without one.
-                    CHECK_EQ(ceil_div(total, choice.stripe_tiles), choice.grid, "%s", what.c_str());
-                    CHECK(choice.grid <= resident_blocks(tile, device), "%s", what.c_str());
-                    const int64_t bytes = workspace_bytes(problem, device);
-                    CHECK(launch_workspace_bytes(tile, choice.grid) <= bytes, "%s", what.c_str());
-                    CHECK(bytes >= workspace, "%s: workspace shrinks to %lld", what.c_str(),
-                          (long long)bytes);
-                    workspace = bytes;
+                for (int variant = 0; variant < 2 * kFormatCount; ++variant) {
+                    const FormatId id = FormatId(variant / 2);
+                    int64_t workspace = 0;
+                    for (const int64_t m : {1, 8, 9, 16, 17, 33, 64, 65, 300, 4096, 100000}) {
+                        const Problem problem{m, n, k, ceil_div(k, 128), id, variant % 2 == 1};
+                        if (m <= max_rows(problem)) check_choice(problem, device, workspace);
+                    }
                 }
             }
         }
     }
 }
 
+// Slices of K do not depend on m, the format's groups or the device.
+TARPON_TEST(test_w4_select_slices_by_the_weights_alone) {
+    for (const int64_t m : {1, 20, 500}) {
+        const Problem problem{m, 4096, 4096, 32, FormatId::kInt8Symmetric, true};
+        const TileShape &tile = tile_shape(problem, select(problem, {132, 90}).tile);
+        CHECK_EQ(partition(problem, tile).run_tiles, slice_tiles(4096, 4096));
+        CHECK_EQ(partition(problem, tile).k_tiles, 128);
+    }
+}
+
+const TileShape &tile_of(const Problem &problem, const DeviceProps &device) {
+    return tile_shape(problem, select(problem, device).tile);
+}
+
 TARPON_TEST(test_w4_select_takes_the_tile_that_fits_the_rows) {
     for (const DeviceProps &device : kDevices) {
-        CHECK_EQ(kSm80Tiles[select({1, 4096, 4096, 32}, device).tile].block_m, 8);
-        CHECK_EQ(kSm80Tiles[select({8, 4096, 4096, 32}, device).tile].block_m, 8);
-        CHECK_EQ(kSm80Tiles[select({16, 4096, 4096, 32}, device).tile].block_m, 16);
-        CHECK_EQ(kSm80Tiles[select({4096, 8192, 8192, 64}, device).tile].block_m, 64);
+        CHECK_EQ(tile_of({1, 4096, 4096, 32}, device).block_m, 8);
+        CHECK_EQ(tile_of({8, 4096, 4096, 32}, device).block_m, 8);
+        CHECK_EQ(tile_of({16, 4096, 4096, 32}, device).block_m, 16);
+        CHECK_EQ(tile_of({4096, 8192, 8192, 64}, device).block_m, 64);
     }
 }
 
@@ -291,11 +319,11 @@ TARPON_TEST(test_w4_select_fills_the_device) {
     CHECK(choice.predicted_us > 7 && choice.predicted_us < 20, "%g us", choice.predicted_us);
 }
 
-// One CTA of 52 KiB on an SM of 100 KiB, two on one of 164 KiB.
+// One CTA of over 50 KiB on an SM of 100 KiB, two on one of 164 KiB.
 TARPON_TEST(test_w4_select_counts_what_fits_on_an_sm) {
-    CHECK_EQ(resident_blocks(kSm80Tiles[0], {128, 89}), 128);
-    CHECK_EQ(resident_blocks(kSm80Tiles[0], {108, 80}), 216);
-    CHECK_EQ(resident_blocks(kSm80Tiles[4], {108, 80}), 108);
+    CHECK_EQ(resident_blocks(tile_shape(FormatId::kInt4Symmetric, true, 0), {128, 89}), 128);
+    CHECK_EQ(resident_blocks(tile_shape(FormatId::kInt4Symmetric, true, 0), {108, 80}), 216);
+    CHECK_EQ(resident_blocks(tile_shape(FormatId::kInt4Symmetric, true, 4), {108, 80}), 108);
 }
 
 TARPON_TEST(test_w4_select_needs_no_workspace_for_no_rows) {

@@ -1,38 +1,26 @@
-// Instantiates the W4 GEMM kernels and launches them. Compiled twice: by nvcc for GPUs and by g++
-// for the simulator.
+// Launches the W4 GEMM kernels that instances_*.cu compile. Compiled twice: by nvcc for GPUs and by
+// g++ for the simulator.
 #include "w4_gemm/launch.h"
 
 #include <atomic>
 #include <bit>
 
-#include "w4_gemm/sm80.cuh"
+#include "w4_gemm/kernels.h"
+#include "w4_gemm/sm80_stage.cuh"
 
 namespace tarpon::w4_gemm {
 namespace {
 
-struct Kernel {
-    void (*function)(Params);
-    unsigned threads;
-    size_t shared_bytes;
-};
-
-template <class Tile, bool kGrouped, class T>
-constexpr Kernel kernel_of() {
-    using Config = Sm80Config<Tile, Int4Symmetric, kGrouped>;
-    return {sm80_w4_gemm_kernel<Config, T>, Config::kThreads, sizeof(SharedStorage<Config, T>)};
-}
-
-// By index of kSm80Tiles. 5 tiles x 2 types x grouped or not = 20 kernels.
-#define TARPON_W4_GEMM_KERNEL(m, k, n, warp_n) kernel_of<Sm80Tile<m, k, n, warp_n>, kGrouped, T>(),
-template <bool kGrouped, class T>
-constexpr Kernel kKernels[] = {TARPON_W4_GEMM_SM80_TILES(TARPON_W4_GEMM_KERNEL)};
-#undef TARPON_W4_GEMM_KERNEL
-
-const Kernel &kernel(Activation activation, bool grouped, int tile) {
-    if (activation == Activation::kF16) {
-        return grouped ? kKernels<true, half_t>[tile] : kKernels<false, half_t>[tile];
+const Kernel &kernel_of(FormatId format, Activation activation, bool grouped, int tile) {
+    switch (format) {
+#define TARPON_W4_GEMM_CASE(name) \
+    case FormatId::k##name:       \
+        return kernel<name>(activation, grouped, tile);
+        TARPON_W4_GEMM_FORMATS(TARPON_W4_GEMM_CASE)
+#undef TARPON_W4_GEMM_CASE
     }
-    return grouped ? kKernels<true, bf16_t>[tile] : kKernels<false, bf16_t>[tile];
+    static constexpr Kernel kNone{};
+    return kNone;
 }
 
 // A number that no other launch of this process gets, mixed (splitmix64) so that it does not look
@@ -51,9 +39,10 @@ bool is_vector_aligned(const void *address, int64_t row_elems) {
 
 }  // namespace
 
-cudaError_t prepare(Activation activation, bool grouped) {
-    for (int tile = 0; tile < static_cast<int>(kSm80Tiles.size()); ++tile) {
-        const Kernel &k = kernel(activation, grouped, tile);
+cudaError_t prepare(Activation activation, FormatId format, bool grouped) {
+    for (int tile = 0; tile < kTileCount; ++tile) {
+        const Kernel &k = kernel_of(format, activation, grouped, tile);
+        if (!k.function) continue;
         const cudaError_t status = tarpon::prepare(k.function, k.shared_bytes);
         if (status != cudaSuccess) return status;
     }
@@ -62,14 +51,24 @@ cudaError_t prepare(Activation activation, bool grouped) {
 
 cudaError_t run(const Weights &weights, Activation activation, const Choice &choice,
                 const Operands &operands, cudaStream_t stream) {
-    const TileShape &tile = kSm80Tiles[static_cast<size_t>(choice.tile)];
-    const Partition work = partition({operands.m, weights.n, weights.k, weights.groups}, tile);
+    const bool grouped = is_grouped(weights.format, weights.groups);
+    const Kernel &k = kernel_of(weights.format, activation, grouped, choice.tile);
+    if (!k.function) return cudaErrorInvalidValue;
+    const TileShape &tile = tile_shape(weights.format, grouped, choice.tile);
+    const Partition work = partition(
+        {operands.m, weights.n, weights.k, weights.groups, weights.format, choice.deterministic},
+        tile);
     auto *flags = static_cast<Flag *>(operands.workspace);
     auto *partials = static_cast<unsigned char *>(operands.workspace) + flags_bytes(choice.grid);
     Params p{};
     p.x = operands.x;
+    p.gather = weights.permutation;
     p.qweight = static_cast<const Words *>(weights.qweight);
-    p.scales = static_cast<const half_t *>(weights.scales);
+    p.scales = weights.scales;
+    p.zeros = static_cast<const uint8_t *>(weights.zeros);
+    p.column_scale = weights.column_scale;
+    p.bias = weights.bias;
+    p.residual = operands.residual;
     p.y = operands.y;
     p.flags = flags;
     p.partials = reinterpret_cast<Floats *>(partials);
@@ -83,11 +82,14 @@ cudaError_t run(const Weights &weights, Activation activation, const Choice &cho
     p.n_units = static_cast<int>(ceil_div(weights.n, kUnitN));
     p.k_tiles = static_cast<int>(work.k_tiles);
     p.m_blocks = static_cast<int>(ceil_div(operands.m, tile.block_m));
+    p.run_tiles = static_cast<int>(work.run_tiles);
     p.groups = static_cast<int>(weights.groups);
-    p.group_shift = std::countr_zero(static_cast<uint64_t>(weights.group_size));
-    p.x_vectors = is_vector_aligned(operands.x, weights.k);
-    p.y_vectors = is_vector_aligned(operands.y, weights.n);
-    const Kernel &k = kernel(activation, weights.groups > 1, choice.tile);
+    // One group: a shift that leaves nothing of any row's number.
+    p.group_shift =
+        weights.groups == 1 ? 31 : std::countr_zero(static_cast<uint64_t>(weights.group_size));
+    p.x_vectors = !p.gather && is_vector_aligned(operands.x, weights.k);
+    p.y_vectors = is_vector_aligned(operands.y, weights.n) &&
+                  (!operands.residual || is_vector_aligned(operands.residual, weights.n));
     return launch(k.function, static_cast<unsigned>(choice.grid), k.threads, k.shared_bytes, stream,
                   p);
 }

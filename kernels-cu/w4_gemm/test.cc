@@ -1,211 +1,12 @@
 // Tests of the W4 GEMM kernels through launch.h, on the simulator (w4_gemm_test_sim) and on a GPU
-// (w4_gemm_test_cuda). Packing, quantising and the choice of tiles are tested in host_test.cc.
-#include <cstring>
-#include <vector>
-
-#include "testing/compare.h"
-#include "testing/device_buffer.h"
-#include "testing/random.h"
-#include "w4_gemm/launch.h"
-#include "w4_gemm/pack.h"
-#include "w4_gemm/quantize.h"
-#include "w4_gemm/ref.h"
-
-#ifndef __CUDACC__
-#include "sim/control.h"
-#endif
+// (w4_gemm_test_cuda): the schedule, with the most common format. formats_test.cc has the formats;
+// packing, quantising and the choice of tiles are tested in host_test.cc.
+#include "w4_gemm/test_support.h"
 
 namespace {
 
 using namespace tarpon;
-using namespace tarpon::testing;
 using namespace tarpon::w4_gemm;
-
-struct Shape {
-    int64_t m, n, k;
-    int64_t group_size;  // k: one group
-    int64_t groups() const { return ceil_div(k, group_size); }
-};
-
-std::string name(const Shape &s) {
-    return format("m %lld n %lld k %lld group %lld", (long long)s.m, (long long)s.n, (long long)s.k,
-                  (long long)s.group_size);
-}
-
-// A problem's data on the host.
-template <class T>
-struct Data {
-    Shape shape;
-    std::vector<T> x;
-    std::vector<uint8_t> codes;
-    std::vector<uint16_t> scales;
-};
-
-// Normally distributed weights, quantised, and activations.
-template <class T>
-Data<T> random_data(const Shape &s, uint64_t seed) {
-    Random random(seed);
-    Data<T> out{s, std::vector<T>(s.m * s.k), std::vector<uint8_t>(s.n * s.k),
-                std::vector<uint16_t>(s.n * s.groups())};
-    for (T &x : out.x)
-        x = from_float<T>(float(random.normal()));
-    std::vector<float> weight(s.n * s.k);
-    for (float &w : weight)
-        w = float(0.05 * random.normal());
-    const QuantizeResult result = quantize_rtn(weight.data(), WeightDtype::kF32, s.n, s.k,
-                                               s.group_size, out.codes.data(), out.scales.data());
-    REQUIRE(result.fault == QuantizeFault::kNone);
-    return out;
-}
-
-// Integers and scales that are powers of two: every sum is exact in binary32, in any order.
-template <class T>
-Data<T> exact_data(const Shape &s, uint64_t seed) {
-    Random random(seed);
-    Data<T> out{s, std::vector<T>(s.m * s.k), std::vector<uint8_t>(s.n * s.k),
-                std::vector<uint16_t>(s.n * s.groups())};
-    for (T &x : out.x)
-        x = from_float<T>(float(random.integer(-8, 8)));
-    for (uint8_t &code : out.codes)
-        code = uint8_t(random.integer(0, 15));
-    for (uint16_t &scale : out.scales) {
-        scale = from_float<half_t>(std::ldexp(1.0f, int(random.integer(-4, 1)))).bits;
-    }
-    return out;
-}
-
-template <class T>
-constexpr Activation kActivation = std::is_same_v<T, half_t> ? Activation::kF16 : Activation::kBF16;
-
-// The problem on the device. Output and workspace are poison, or what earlier runs left.
-template <class T>
-class Layer {
-  public:
-    // offset: elements by which x and y are moved from 16-byte alignment.
-    explicit Layer(const Data<T> &data, int64_t offset = 0)
-        : shape_(data.shape),
-          offset_(offset),
-          x_(shifted(data.x, offset)),
-          y_(shape_.m * shape_.n + offset),
-          qweight_(packed_codes(data)),
-          scales_(packed_scales(data)) {
-        check_cuda(prepare(kActivation<T>, shape_.groups() > 1), "prepare");
-    }
-
-    Choice choose() const {
-        int sm_count = 0, major = 0;
-        check_cuda(cudaDeviceGetAttribute(&sm_count, cudaDevAttrMultiProcessorCount, 0), "attr");
-        check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "attr");
-        return select({shape_.m, shape_.n, shape_.k, shape_.groups()}, {sm_count, 10 * major});
-    }
-    static size_t workspace_words(const Choice &choice) {
-        return size_t(launch_workspace_bytes(kSm80Tiles[choice.tile], choice.grid)) / 4;
-    }
-
-    void enqueue(const Choice &choice, const DeviceBuffer<uint32_t> &workspace,
-                 cudaStream_t stream = nullptr) {
-        const Weights weights{shape_.n,          shape_.k,        shape_.groups(),
-                              shape_.group_size, qweight_.data(), scales_.data()};
-        const Operands operands{x_.data() + offset_, y_.data() + offset_, shape_.m,
-                                workspace.data()};
-        check_cuda(w4_gemm::run(weights, kActivation<T>, choice, operands, stream), "run");
-    }
-    // Runs and returns y; y and workspace are fresh poison before.
-    std::vector<T> run(const Choice &choice) {
-        DeviceBuffer<uint32_t> workspace(workspace_words(choice));
-        poison_y();
-        enqueue(choice, workspace);
-        std::vector<T> y = result();
-        CHECK(workspace.guards_intact(), "%s: workspace", name(shape_).c_str());
-        return y;
-    }
-    std::vector<T> run() { return run(choose()); }
-
-    void set_x(const std::vector<T> &x) {
-        const std::vector<T> moved = shifted(x, offset_);
-        check_cuda(
-            cudaMemcpy(x_.data(), moved.data(), moved.size() * sizeof(T), cudaMemcpyHostToDevice),
-            "cudaMemcpy");
-    }
-    void poison_y() {
-        check_cuda(cudaMemset(y_.data(), kPoison, y_.size() * sizeof(T)), "cudaMemset");
-    }
-    std::vector<T> result() const {
-        std::vector<T> y = y_.to_host();
-        CHECK(y_.guards_intact(), "%s: y", name(shape_).c_str());
-        for (int64_t i = 0; i < offset_; ++i)
-            CHECK_EQ(y[i].bits, 0xffff, "before y");
-        y.erase(y.begin(), y.begin() + offset_);
-        return y;
-    }
-
-  private:
-    static std::vector<T> shifted(std::vector<T> x, int64_t offset) {
-        x.insert(x.begin(), size_t(offset), T{0xffff});
-        return x;
-    }
-    static std::vector<int32_t> packed_codes(const Data<T> &data) {
-        const Shape &s = data.shape;
-        std::vector<int32_t> out(marlin_size(s.n, s.k, 1).qweight_words);
-        marlin_pack_codes(data.codes.data(), s.n, s.k, out.data());
-        return out;
-    }
-    static std::vector<uint16_t> packed_scales(const Data<T> &data) {
-        const Shape &s = data.shape;
-        std::vector<uint16_t> out(marlin_size(s.n, 1, s.groups()).scales_elems);
-        marlin_pack_scales(data.scales.data(), s.n, s.groups(), false, out.data());
-        return out;
-    }
-
-    Shape shape_;
-    int64_t offset_;
-    DeviceBuffer<T> x_, y_;
-    DeviceBuffer<int32_t> qweight_;
-    DeviceBuffer<uint16_t> scales_;
-};
-
-// Against binary64. Scales meet fp32 sums, so all that rounds is y itself (half a unit in the last
-// place: on average 2^-13 and 2^-10 of |y| or so) and fp32 sums; the bars leave a factor of two.
-template <class T>
-void check_accuracy(const Data<T> &data, const std::vector<T> &y) {
-    const Shape &s = data.shape;
-    const Reference ref = reference(data.x.data(), data.codes.data(), data.scales.data(), s.m, s.n,
-                                    s.k, s.group_size);
-    const Difference d = compare(std::span<const T>(y), std::span<const double>(ref.y));
-    const double bar = std::is_same_v<T, half_t> ? 5e-4 : 2e-3;
-    CHECK(d.mean_relative <= bar, "%s: %s", name(s).c_str(), d.describe(size_t(s.n)).c_str());
-    const double half_ulp = std::is_same_v<T, half_t> ? 0x1p-11 : 0x1p-8;
-    for (size_t i = 0; i < y.size(); ++i) {
-        const double bound = half_ulp * std::fabs(ref.y[i]) + 0x1p-20 * ref.magnitude[i] + 0x1p-25;
-        if (!CHECK_NEAR(to_float(y[i]), ref.y[i], bound, "%s: (%zu, %zu)", name(s).c_str(), i / s.n,
-                        i % s.n)) {
-            break;
-        }
-    }
-}
-
-template <class T>
-void check_exact(const Data<T> &data, const std::vector<T> &y, const char *what) {
-    const Shape &s = data.shape;
-    const Reference ref = reference(data.x.data(), data.codes.data(), data.scales.data(), s.m, s.n,
-                                    s.k, s.group_size);
-    for (size_t i = 0; i < y.size(); ++i) {
-        const T expected = from_float<T>(float(ref.y[i]));
-        if (!CHECK_EQ(y[i].bits, expected.bits, "%s, %s: (%zu, %zu)", what, name(s).c_str(),
-                      i / s.n, i % s.n)) {
-            break;
-        }
-    }
-}
-
-template <class T>
-void check_same(const std::vector<T> &actual, const std::vector<T> &expected, int64_t n,
-                const char *what) {
-    for (size_t i = 0; i < expected.size(); ++i) {
-        if (!CHECK_EQ(actual[i].bits, expected[i].bits, "%s: (%zu, %zu)", what, i / n, i % n))
-            break;
-    }
-}
 
 // Every M of the list, every N and K, both groupings: each in a few cases, not all combinations.
 const Shape kShapes[] = {
@@ -224,7 +25,7 @@ void test_shapes() {
     require_device();
     uint64_t seed = 1;
     for (const Shape &shape : kShapes) {
-        const Data<T> data = random_data<T>(shape, seed++);
+        const Data<T> data = random_layer<T>(shape, seed++);
         check_accuracy(data, Layer<T>(data).run());
     }
 }
@@ -241,7 +42,7 @@ void test_groups() {
     require_device();
     for (const int64_t group_size : {32, 64, 128, 256}) {
         for (const int64_t m : {5, 16, 24, 48}) {
-            const Data<T> data = random_data<T>({m, 192, 600, group_size}, 100 + m);
+            const Data<T> data = random_layer<T>({m, 192, 600, group_size}, 100 + m);
             check_accuracy(data, Layer<T>(data).run());
         }
     }
@@ -258,12 +59,11 @@ template <class T>
 void test_every_cut() {
     require_device();
     for (const int64_t group_size : {int64_t{128}, int64_t{520}}) {
-        for (int tile = 0; tile < int(kSm80Tiles.size()); ++tile) {
-            const TileShape &shape = kSm80Tiles[tile];
-            const Data<T> data = exact_data<T>({shape.block_m + 1, 260, 520, group_size}, 7);
+        for (const int tile : tiles_of({1, 1, 520, ceil_div(520, group_size)})) {
+            const TileShape &shape = tile_shape(FormatId::kInt4Symmetric, group_size < 520, tile);
+            const Data<T> data = exact_layer<T>({shape.block_m + 1, 260, 520, group_size}, 7);
             Layer<T> layer(data);
-            const Partition work =
-                partition({data.shape.m, data.shape.n, data.shape.k, data.shape.groups()}, shape);
+            const Partition work = partition(layer.problem(), shape);
             for (const int64_t stripe :
                  {int64_t{1}, int64_t{3}, work.k_tiles, work.k_tiles + 1, work.total()}) {
                 const Choice choice{tile, int(ceil_div(work.total(), stripe)), int(stripe), 0};
@@ -288,7 +88,7 @@ TARPON_TEST(test_w4_gemm_takes_elementwise_alignment) {
     for (const Shape &shape : {Shape{3, 70, 99, 99}, Shape{20, 129, 261, 128},
                                Shape{50, 65, 64, 64}, Shape{1, 128, 256, 128}}) {
         for (const int64_t offset : {0, 1, 4}) {
-            const Data<half_t> data = random_data<half_t>(shape, 300 + offset);
+            const Data<half_t> data = random_layer<half_t>(shape, 300 + offset);
             check_accuracy(data, Layer<half_t>(data, offset).run());
         }
     }
@@ -298,13 +98,13 @@ TARPON_TEST(test_w4_gemm_takes_elementwise_alignment) {
 TARPON_TEST(test_w4_gemm_does_not_overflow_on_large_activations) {
     require_device();
     for (const int64_t m : {4, 16, 40}) {
-        Data<half_t> data = random_data<half_t>({m, 128, 1024, 128}, 17);
+        Data<half_t> data = random_layer<half_t>({m, 128, 1024, 128}, 17);
         for (size_t i = 0; i < data.x.size(); ++i) {
             const float x = to_float(data.x[i]);
             data.x[i] = from_float<half_t>(x < 0 ? -60000.0f : 60000.0f);
         }
-        for (uint16_t &scale : data.scales)
-            scale = from_float<half_t>(0x1p-10f).bits;
+        for (int64_t i = 0; i < 128 * data.shape.groups(); ++i)
+            data.scales.set(i, 0x1p-10f);
         const std::vector<half_t> y = Layer<half_t>(data).run();
         for (size_t i = 0; i < y.size(); ++i) {
             if (!CHECK((y[i].bits & 0x7c00) != 0x7c00, "m %d: y[%zu] is %g", int(m), i,
@@ -320,7 +120,7 @@ TARPON_TEST(test_w4_gemm_does_not_overflow_on_large_activations) {
 TARPON_TEST(test_w4_gemm_keeps_nan_in_its_row) {
     require_device();
     for (const int64_t m : {7, 15, 33}) {
-        Data<bf16_t> data = random_data<bf16_t>({m, 96, 200, 128}, 19);
+        Data<bf16_t> data = random_layer<bf16_t>({m, 96, 200, 128}, 19);
         Data<bf16_t> clean = data;
         for (int64_t i = 0; i < data.shape.k; ++i)
             data.x[2 * data.shape.k + i].bits = 0x7fff;
@@ -339,12 +139,12 @@ TARPON_TEST(test_w4_gemm_keeps_nan_in_its_row) {
 // Workspace contents are arbitrary: what the last run left, flags of zeros, ones, or noise.
 TARPON_TEST(test_w4_gemm_takes_any_workspace) {
     require_device();
-    const Data<half_t> data = random_data<half_t>({13, 256, 768, 128}, 23);
+    const Data<half_t> data = random_layer<half_t>({13, 256, 768, 128}, 23);
     Layer<half_t> layer(data);
-    const Partition work = partition({13, 256, 768, 6}, kSm80Tiles[1]);
+    const Partition work = partition(layer.problem(), tile_shape(layer.problem(), 1));
     const Choice choice{1, int(work.total()), 1, 0};
     const std::vector<half_t> expected = layer.run(choice);
-    DeviceBuffer<uint32_t> workspace(Layer<half_t>::workspace_words(choice));
+    DeviceBuffer<uint32_t> workspace(layer.workspace_words(choice));
     Random random(29);
     for (int round = 0; round < 6; ++round) {
         std::vector<uint32_t> contents(workspace.size());
@@ -378,11 +178,11 @@ struct ReverseSchedule {};  // hardware chooses
 TARPON_TEST(test_w4_gemm_replays_in_a_graph) {
     require_device();
     [[maybe_unused]] const ReverseSchedule reverse;
-    const Data<half_t> data = random_data<half_t>({20, 192, 640, 128}, 31);
+    const Data<half_t> data = random_layer<half_t>({20, 192, 640, 128}, 31);
     Layer<half_t> layer(data);
-    const Partition work = partition({20, 192, 640, 5}, kSm80Tiles[2]);
+    const Partition work = partition(layer.problem(), tile_shape(layer.problem(), 2));
     const Choice choice{2, int(work.total()), 1, 0};
-    DeviceBuffer<uint32_t> workspace(Layer<half_t>::workspace_words(choice));
+    DeviceBuffer<uint32_t> workspace(layer.workspace_words(choice));
     check_cuda(cudaMemset(workspace.data(), 0, 4 * workspace.size()), "cudaMemset");
     cudaStream_t stream;
     cudaGraph_t graph;
@@ -394,7 +194,7 @@ TARPON_TEST(test_w4_gemm_replays_in_a_graph) {
     check_cuda(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
     for (int replay = 0; replay < 3; ++replay) {
         Data<half_t> changed = data;
-        changed.x = random_data<half_t>(data.shape, 400 + replay).x;
+        changed.x = random_layer<half_t>(data.shape, 400 + replay).x;
         layer.set_x(changed.x);
         layer.poison_y();
         check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
@@ -414,7 +214,7 @@ TARPON_TEST(test_w4_gemm_replays_in_a_graph) {
 TARPON_TEST(test_w4_gemm_gives_the_same_bits_again) {
     require_device();
     for (const Shape &shape : {Shape{1, 384, 1536, 128}, Shape{33, 200, 520, 520}}) {
-        const Data<bf16_t> data = random_data<bf16_t>(shape, 37);
+        const Data<bf16_t> data = random_layer<bf16_t>(shape, 37);
         Layer<bf16_t> layer(data);
         const std::vector<bf16_t> first = layer.run();
         for (int i = 0; i < 3; ++i)
@@ -426,12 +226,12 @@ TARPON_TEST(test_w4_gemm_gives_the_same_bits_again) {
 // The order in which threads, warps and blocks run leaves no trace.
 TARPON_TEST(test_w4_gemm_gives_the_same_bits_under_every_schedule) {
     const sim::Schedule before = sim::schedule();
-    for (int tile = 0; tile < int(kSm80Tiles.size()); ++tile) {
-        const TileShape &tile_shape = kSm80Tiles[tile];
-        const Shape shape{tile_shape.block_m, 320, 520, tile % 2 ? 128 : 520};
-        const Data<half_t> data = random_data<half_t>(shape, 41);
+    for (const int tile : tiles_of({1, 1, 1, 1})) {
+        const int block_m = tile_shape(FormatId::kInt4Symmetric, false, tile).block_m;
+        const Shape shape{block_m, 320, 520, tile % 2 ? 128 : 520};
+        const Data<half_t> data = random_layer<half_t>(shape, 41);
         Layer<half_t> layer(data);
-        const Partition work = partition({shape.m, shape.n, shape.k, shape.groups()}, tile_shape);
+        const Partition work = partition(layer.problem(), tile_shape(layer.problem(), tile));
         const Choice choice{tile, int(ceil_div(work.total(), 2)), 2, 0};
         sim::set_schedule({sim::Schedule::Order::kForward, 0});
         const std::vector<half_t> forward = layer.run(choice);

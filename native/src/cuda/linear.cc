@@ -11,7 +11,7 @@
 #include "cuda/cuda_check.h"
 #include "cuda/device_guard.h"
 #include "w4_gemm/launch.h"
-#include "w4_gemm/pack.h"
+#include "w4_gemm/prepare.h"
 
 namespace tarpon::gpu {
 namespace {
@@ -24,70 +24,83 @@ constexpr int64_t kMaxFeatures = int64_t{1} << 30;
 constexpr int64_t kTabulatedRows = 1024;
 constexpr int64_t kRowStep = 8;
 
-// Device memory with the lifetime of a plan.
+// Device memory with the lifetime of a plan; none for no contents.
 class DeviceMemory {
   public:
-    DeviceMemory(Device &device, const void *contents, size_t bytes)
-        : device_(device), bytes_(bytes), address_(device.allocate(bytes)) {
+    template <class T>
+    DeviceMemory(Device &device, const std::vector<T> &contents)
+        : device_(device), bytes_(contents.size() * sizeof(T)) {
+        if (bytes_ == 0) return;
+        address_ = device.allocate(bytes_);
         try {
-            device.copy_to_device(address_, contents, bytes, nullptr);
+            device.copy_to_device(address_, contents.data(), bytes_, nullptr);
         } catch (...) {
             device.free(address_);
             throw;
         }
     }
-    ~DeviceMemory() { device_.free(address_); }
+    ~DeviceMemory() {
+        if (address_) device_.free(address_);
+    }
     DeviceMemory(const DeviceMemory &) = delete;
     DeviceMemory &operator=(const DeviceMemory &) = delete;
 
-    const void *address() const { return address_; }
+    template <class T = void>
+    const T *address() const {
+        return static_cast<const T *>(address_);
+    }
     size_t bytes() const { return bytes_; }
 
   private:
     Device &device_;
     size_t bytes_;
-    void *address_;
+    void *address_ = nullptr;
 };
 
-DeviceMemory packed_codes(Device &device, const LinearProblem &problem, const uint8_t *codes) {
-    std::vector<int32_t> words(w4_gemm::marlin_size(problem.n, problem.k, 1).qweight_words);
-    w4_gemm::marlin_pack_codes(codes, problem.n, problem.k, words.data());
-    return {device, words.data(), 4 * words.size()};
+w4_gemm::PlainWeights plain_weights(const LinearProblem &problem, const LinearWeights &weights) {
+    using namespace w4_gemm;
+    constexpr CodeType kCodes[] = {CodeType::kInt4, CodeType::kInt8, CodeType::kFp8E4m3};
+    constexpr ZeroType kZeros[] = {ZeroType::kSymmetric, ZeroType::kInteger, ZeroType::kFloat};
+    constexpr ScaleType kScales[] = {ScaleType::kF16, ScaleType::kBF16, ScaleType::kF32};
+    return {problem.n,
+            problem.k,
+            problem.groups,
+            problem.group_size,
+            kCodes[problem.weight_type],
+            kZeros[problem.zero_type],
+            kScales[problem.scale_type],
+            weights.codes,
+            weights.scales,
+            weights.zeros};
 }
 
-DeviceMemory packed_scales(Device &device, const LinearProblem &problem, const uint16_t *scales) {
-    std::vector<uint16_t> packed(w4_gemm::marlin_size(problem.n, 1, problem.groups).scales_elems);
-    w4_gemm::marlin_pack_scales(scales, problem.n, problem.groups, false, packed.data());
-    return {device, packed.data(), 2 * packed.size()};
+// The bias in binary32, padded to units of columns; nothing if there is none.
+std::vector<float> padded_bias(const LinearProblem &problem, const void *bias) {
+    std::vector<float> out;
+    if (!bias) return out;
+    out.resize(static_cast<size_t>(w4_gemm::marlin_size(problem.n, 1, 1).n_padded));
+    for (size_t i = 0; i < static_cast<size_t>(problem.n); ++i) {
+        out[i] = problem.activation_dtype == TARPON_F16
+                     ? to_float(static_cast<const half_t *>(bias)[i])
+                     : to_float(static_cast<const bf16_t *>(bias)[i]);
+    }
+    return out;
+}
+
+std::vector<int32_t> permutation_of(const LinearProblem &problem, const int32_t *permutation) {
+    if (!permutation) return {};
+    return {permutation, permutation + problem.k};
 }
 
 class Sm80Linear final : public LinearPlan {
   public:
-    Sm80Linear(Device &device, const LinearProblem &problem, const uint8_t *codes,
-               const uint16_t *scales)
-        : problem_(problem),
-          qweight_(packed_codes(device, problem, codes)),
-          scales_(packed_scales(device, problem, scales)),
-          activation_(problem.activation_dtype == TARPON_F16 ? w4_gemm::Activation::kF16
-                                                             : w4_gemm::Activation::kBF16),
-          max_rows_(w4_gemm::max_rows(problem.n, problem.k)) {
-        tarpon_device_info info{};
-        device.info(info);
-        ordinal_ = info.ordinal;
-        props_ = {info.processor_count, info.compute_capability};
-        for (size_t i = 0; i < table_.size(); ++i) {
-            table_[i] = decide(static_cast<int64_t>(i + 1) * kRowStep);
-        }
-        DeviceGuard guard(ordinal_);
-        check_cuda(w4_gemm::prepare(activation_, problem.groups > 1), "cudaFuncSetAttribute");
-    }
+    Sm80Linear(Device &device, const LinearProblem &problem, const LinearWeights &weights)
+        : Sm80Linear(device, problem, weights,
+                     w4_gemm::prepare_weights(plain_weights(problem, weights))) {}
 
     size_t workspace_bytes(int64_t m) const override { return m <= 0 ? 0 : decision(m).workspace; }
 
     tarpon_status run(const LinearArgs &args) const noexcept override {
-        if (args.residual) {
-            return set_error(TARPON_ERROR_UNSUPPORTED, "linear run: this kernel adds no residual");
-        }
         const size_t needed = workspace_bytes(args.m);
         if (args.workspace_bytes < needed) {
             return set_error(TARPON_ERROR_INVALID_ARGUMENT,
@@ -102,10 +115,43 @@ class Sm80Linear final : public LinearPlan {
         }
     }
 
-    uint64_t weights_bytes() const override { return qweight_.bytes() + scales_.bytes(); }
+    uint64_t weights_bytes() const override {
+        return qweight_.bytes() + scales_.bytes() + zeros_.bytes() + column_scale_.bytes() +
+               bias_.bytes() + permutation_.bytes();
+    }
 
   private:
-    w4_gemm::Problem gemm(int64_t m) const { return {m, problem_.n, problem_.k, problem_.groups}; }
+    Sm80Linear(Device &device, const LinearProblem &problem, const LinearWeights &weights,
+               const w4_gemm::PreparedWeights &prepared)
+        : problem_(problem),
+          format_(prepared.format),
+          qweight_(device, prepared.qweight),
+          scales_(device, prepared.scales),
+          zeros_(device, prepared.zeros),
+          column_scale_(device, prepared.column_scale),
+          bias_(device, padded_bias(problem, weights.bias)),
+          permutation_(device, permutation_of(problem, weights.permutation)),
+          activation_(problem.activation_dtype == TARPON_F16 ? w4_gemm::Activation::kF16
+                                                             : w4_gemm::Activation::kBF16),
+          max_rows_(w4_gemm::max_rows(gemm(1))) {
+        tarpon_device_info info{};
+        device.info(info);
+        ordinal_ = info.ordinal;
+        props_ = {info.processor_count, info.compute_capability};
+        for (size_t i = 0; i < table_.size(); ++i) {
+            table_[i] = decide(static_cast<int64_t>(i + 1) * kRowStep);
+        }
+        DeviceGuard guard(ordinal_);
+        check_cuda(
+            w4_gemm::prepare(activation_, format_, w4_gemm::is_grouped(format_, problem.groups)),
+            "cudaFuncSetAttribute");
+    }
+
+    w4_gemm::Problem gemm(int64_t m) const {
+        return {m,          problem_.n,
+                problem_.k, problem_.groups,
+                format_,    problem_.mode == TARPON_LINEAR_DETERMINISTIC};
+    }
 
     // What a run of m rows takes: a launch, or the first of several that share a workspace.
     struct Decision {
@@ -127,17 +173,28 @@ class Sm80Linear final : public LinearPlan {
     // One launch, or several of max_rows_ rows that take the workspace in turns.
     tarpon_status launch(const LinearArgs &args) const {
         constexpr int64_t kElemBytes = 2;
-        const w4_gemm::Weights weights{problem_.n,          problem_.k,         problem_.groups,
-                                       problem_.group_size, qweight_.address(), scales_.address()};
+        const w4_gemm::Weights weights{problem_.n,
+                                       problem_.k,
+                                       problem_.groups,
+                                       problem_.group_size,
+                                       format_,
+                                       qweight_.address(),
+                                       scales_.address(),
+                                       zeros_.address(),
+                                       column_scale_.address<float>(),
+                                       bias_.address<float>(),
+                                       permutation_.address<int32_t>()};
         auto *x = static_cast<const unsigned char *>(args.x);
+        auto *residual = static_cast<const unsigned char *>(args.residual);
         auto *y = static_cast<unsigned char *>(args.y);
         auto *stream = args.stream ? static_cast<cudaStream_t>(args.stream->native_handle())
                                    : cudaStream_t{nullptr};
         for (int64_t row = 0; row < args.m; row += max_rows_) {
             const int64_t rows = std::min(args.m - row, max_rows_);
+            const int64_t y_offset = kElemBytes * row * problem_.n;
             const w4_gemm::Operands operands{x + kElemBytes * row * problem_.k,
-                                             y + kElemBytes * row * problem_.n, rows,
-                                             args.workspace};
+                                             residual ? residual + y_offset : nullptr, y + y_offset,
+                                             rows, args.workspace};
             const cudaError_t status =
                 w4_gemm::run(weights, activation_, decision(rows).choice, operands, stream);
             if (status != cudaSuccess) return cuda_status(status, "launch of sm80_w4_gemm_kernel");
@@ -146,7 +203,8 @@ class Sm80Linear final : public LinearPlan {
     }
 
     LinearProblem problem_;
-    DeviceMemory qweight_, scales_;
+    w4_gemm::FormatId format_;
+    DeviceMemory qweight_, scales_, zeros_, column_scale_, bias_, permutation_;
     w4_gemm::Activation activation_;
     int64_t max_rows_;
     int ordinal_ = 0;
@@ -160,25 +218,24 @@ bool group_fits_slabs(const LinearProblem &problem) {
                                    std::has_single_bit(static_cast<uint64_t>(problem.group_size)));
 }
 
-bool plain_format(const LinearProblem &problem) {
-    return problem.zero_type == TARPON_ZERO_SYMMETRIC && problem.scale_type == TARPON_SCALE_F16 &&
-           problem.sparsity == TARPON_SPARSITY_NONE && problem.mode == TARPON_LINEAR_FAST &&
-           !problem.permuted && !problem.has_bias;
+bool has_format(const LinearProblem &problem) {
+    return problem.sparsity == TARPON_SPARSITY_NONE &&
+           (problem.weight_type != TARPON_WEIGHT_FP8_E4M3 ||
+            problem.zero_type == TARPON_ZERO_SYMMETRIC);
 }
 
 bool sm80_supports(const Device &device, const LinearProblem &problem) {
     tarpon_device_info info{};
     device.info(info);
-    return info.compute_capability >= 80 && problem.weight_type == TARPON_WEIGHT_INT4 &&
-           plain_format(problem) && problem.arithmetic == TARPON_ARITHMETIC_EXACT &&
+    return info.compute_capability >= 80 && has_format(problem) &&
+           problem.arithmetic == TARPON_ARITHMETIC_EXACT &&
            (problem.activation_dtype == TARPON_F16 || problem.activation_dtype == TARPON_BF16) &&
            group_fits_slabs(problem) && problem.n <= kMaxFeatures && problem.k <= kMaxFeatures;
 }
 
 std::unique_ptr<LinearPlan> create_sm80(Device &device, const LinearProblem &problem,
                                         const LinearWeights &weights) {
-    return std::make_unique<Sm80Linear>(device, problem, weights.codes,
-                                        static_cast<const uint16_t *>(weights.scales));
+    return std::make_unique<Sm80Linear>(device, problem, weights);
 }
 
 }  // namespace
@@ -186,8 +243,9 @@ std::unique_ptr<LinearPlan> create_sm80(Device &device, const LinearProblem &pro
 const std::vector<LinearVariant> &linear_variants() {
     static const std::vector<LinearVariant> variants = {
         {"sm80_mma",
-         "compute capability 8.0 or newer; int4; F16, BF16; group 32, 64, 128 or -1; up to "
-         "2^30 features",
+         "compute capability 8.0 or newer; INT4 or INT8 with SYMMETRIC, INTEGER or FLOAT zeros, "
+         "FP8_E4M3; scales F16, BF16 or F32; group 32, 64, 128 or -1; F16, BF16; FAST or "
+         "DETERMINISTIC; bias, residual, g_idx; up to 2^30 features",
          sm80_supports, create_sm80},
     };
     return variants;
