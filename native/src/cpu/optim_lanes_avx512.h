@@ -136,74 +136,140 @@ inline void decode_avx512(const optim::CodeMap &map, const uint8_t *codes, int64
     }
 }
 
-// The encoder's tables in registers; see magnitude_index() in maps.h.
+// The tables of magnitude_index() (maps.h) in fixed point: an index has its integer in the upper 8
+// bits and its fraction in the lower 24, so that the integers of four vectors become 64 codes by
+// three permutations, and one test of the fraction's bits finds the indices that may be wrong.
+struct EncoderTables {
+    static constexpr float kOne = 0x1p24f;
+    static constexpr float kUnsure = 2 * optim::kGuessSlack * kOne;
+    // All bits of the fraction that count kUnsure or more.
+    static constexpr int kSureBits = 0xffffff & -static_cast<int>(kUnsure);
+
+    alignas(64) uint32_t limit[32];
+    alignas(64) int32_t piece[32];
+    alignas(64) float scale[16], offset[16], last[16];
+
+    explicit EncoderTables(const optim::CodeMap &map) {
+        std::memcpy(limit, map.binade_limit, sizeof limit);
+        std::memcpy(piece, map.binade_piece, sizeof piece);
+        for (int i = 0; i < 16; ++i) {
+            scale[i] = map.piece_scale[i] * kOne;
+            // Raised by as much as the map's guess is lowered, so that what may be wrong lies just
+            // above an integer; a piece of one index stays in the middle between two.
+            offset[i] = map.piece_offset[i] * kOne + (scale[i] != 0 ? kUnsure : kOne / 2);
+            last[i] = map.piece_last[i] * kOne + kOne / 2;
+        }
+    }
+};
+
+inline const EncoderTables &encoder_tables(optim::MapKind kind) {
+    static const EncoderTables dynamic_signed(optim::code_map(optim::MapKind::kDynamicSigned)),
+        dynamic_unsigned(optim::code_map(optim::MapKind::kDynamicUnsigned)),
+        dynamic4(optim::code_map(optim::MapKind::kDynamic4));
+    return kind == optim::MapKind::kDynamicSigned     ? dynamic_signed
+           : kind == optim::MapKind::kDynamicUnsigned ? dynamic_unsigned
+                                                      : dynamic4;
+}
+
+// The lower 32 bytes: the upper byte of each dword of two vectors.
+struct UpperBytes {
+    alignas(64) uint8_t index[64] = {};
+
+    constexpr UpperBytes() {
+        for (int i = 0; i < 32; ++i)
+            index[i] = static_cast<uint8_t>(4 * i + 3);
+    }
+};
+
+// Encodes by a dynamic map, with its tables in registers.
+template <bool kSigned>
 class DynamicEncoder {
   public:
     explicit DynamicEncoder(const optim::CodeMap &map)
-        : map_(map),
-          limit_{_mm512_loadu_si512(map.binade_limit), _mm512_loadu_si512(map.binade_limit + 16)},
-          piece_{_mm512_loadu_si512(map.binade_piece), _mm512_loadu_si512(map.binade_piece + 16)},
-          scale_(_mm512_loadu_ps(map.piece_scale)),
-          offset_(_mm512_loadu_ps(map.piece_offset)),
-          last_(_mm512_loadu_ps(map.piece_last)) {}
+        : map_(map), tables_(encoder_tables(map.kind)) {}
 
-    // Sets bits of *unsure where the code may be one too near to zero; see encode_avx512().
-    __m512i encode(__m512 x, __mmask16 *unsure) const {
-        const __m512i bits = _mm512_castps_si512(x);
-        const __m512i one = _mm512_set1_epi32(1);
-        const __mmask16 negative = _mm512_movepi32_mask(bits);
-        __m512i key = _mm512_and_si512(bits, _mm512_set1_epi32(0x7fffffff));
-        key = _mm512_mask_add_epi32(key, negative, key, one);
-        key = _mm512_max_epu32(key, _mm512_set1_epi32(optim::kSmallestKey));
-        key = _mm512_min_epu32(key, _mm512_set1_epi32(optim::kOneKey));
-
-        // The permutations take the index modulo 32.
-        const __m512i binade = _mm512_srli_epi32(key, 23);
-        const __m512i limit = _mm512_permutex2var_epi32(limit_[0], binade, limit_[1]);
-        __m512i piece = _mm512_permutex2var_epi32(piece_[0], binade, piece_[1]);
-        piece = _mm512_mask_add_epi32(piece, _mm512_cmpgt_epu32_mask(key, limit), piece, one);
-        const __m512 linear =
-            _mm512_fmadd_ps(_mm512_castsi512_ps(key), _mm512_permutexvar_ps(piece, scale_),
-                            _mm512_permutexvar_ps(piece, offset_));
-        const __m512 guess = _mm512_min_ps(linear, _mm512_permutexvar_ps(piece, last_));
-        const __m512i k = _mm512_cvttps_epi32(guess);
-        const __m512 fraction = _mm512_sub_ps(guess, _mm512_cvtepi32_ps(k));
-        *unsure =
-            _mm512_cmp_ps_mask(fraction, _mm512_set1_ps(1.0f - 2 * optim::kGuessSlack), _CMP_GE_OQ);
-
-        if (!map_.is_signed) return _mm512_maskz_mov_epi32(_knot_mask16(negative), k);
-        const __m512i zero = _mm512_set1_epi32(map_.zero_code);
-        const __m512i code = _mm512_add_epi32(zero, k);
-        return _mm512_mask_sub_epi32(code, negative, zero, _mm512_min_epi32(k, zero));
+    // 64 codes of values * factor.
+    void encode(const float *values, __m512 factor, uint8_t *codes) const {
+        __m512i index[4];
+        __mmask16 negative[4] = {}, unsure[4];
+        for (int i = 0; i < 4; ++i) {
+            index[i] = magnitude_index(_mm512_mul_ps(_mm512_loadu_ps(values + 16 * i), factor),
+                                       &negative[i], &unsure[i]);
+        }
+        static constexpr UpperBytes kUpperBytes;
+        const __m512i upper = _mm512_load_si512(kUpperBytes.index);
+        const __m512i low = _mm512_permutex2var_epi8(index[0], upper, index[1]);
+        const __m512i high = _mm512_permutex2var_epi8(index[2], upper, index[3]);
+        __m512i code = _mm512_shuffle_i64x2(low, high, _MM_SHUFFLE(1, 0, 1, 0));
+        if constexpr (kSigned) {
+            const __m512i zero = _mm512_set1_epi8(static_cast<char>(map_.zero_code));
+            code = _mm512_mask_subs_epu8(_mm512_add_epi8(zero, code), joined(negative), zero, code);
+        }
+        _mm512_storeu_si512(codes, code);
+        if (__builtin_expect(!_kortestz_mask16_u8(_kor_mask16(unsure[0], unsure[1]),
+                                                  _kor_mask16(unsure[2], unsure[3])),
+                             0)) {
+            settle(map_, values, _mm512_cvtss_f32(factor), joined(unsure), codes);
+        }
     }
 
   private:
-    const optim::CodeMap &map_;
-    __m512i limit_[2], piece_[2];
-    __m512 scale_, offset_, last_;
-};
-
-// Only a guess close below an integer can be one too small: one in two thousand. Those elements are
-// encoded again, one by one, so that the loop has no calls in it.
-inline void encode_dynamic(const optim::CodeMap &map, const float *values, int64_t n, float factor,
-                           uint8_t *codes) {
-    const DynamicEncoder encoder(map);
-    const __m512 factors = _mm512_set1_ps(factor);
-    for (int64_t i = 0; i < n; i += 64) {
-        uint64_t unsure = 0;
-        for (int part = 0; part < 4; ++part) {
-            __mmask16 mask;
-            const __m512 x = _mm512_mul_ps(_mm512_loadu_ps(values + i + 16 * part), factors);
-            const __m512i code = encoder.encode(x, &mask);
-            _mm_storeu_si128(reinterpret_cast<__m128i *>(codes + i + 16 * part),
-                             _mm512_cvtepi32_epi8(code));
-            unsure |= uint64_t{mask} << (16 * part);
+    // Sets bits of *negative, and of *unsure where the index may be one too large.
+    __m512i magnitude_index(__m512 x, __mmask16 *negative, __mmask16 *unsure) const {
+        const __m512i one = _mm512_set1_epi32(1), smallest = _mm512_set1_epi32(optim::kSmallestKey);
+        __m512i key = _mm512_castps_si512(x);
+        if constexpr (kSigned) {
+            // On a midpoint a negative x takes the larger magnitude: it counts as one more.
+            *negative = _mm512_movepi32_mask(key);
+            key = _mm512_and_si512(key, _mm512_set1_epi32(0x7fffffff));
+            key = _mm512_max_epu32(_mm512_mask_add_epi32(key, *negative, key, one), smallest);
+        } else {
+            key = _mm512_max_epi32(key, smallest);  // a negative x becomes 0
         }
+        // The permutations take the binade modulo 32; that of 1.0 is the last.
+        const __m512i binade = _mm512_srli_epi32(key, 23);
+        const __m512i limit = _mm512_permutex2var_epi32(_mm512_load_si512(tables_.limit), binade,
+                                                        _mm512_load_si512(tables_.limit + 16));
+        __m512i piece = _mm512_permutex2var_epi32(_mm512_load_si512(tables_.piece), binade,
+                                                  _mm512_load_si512(tables_.piece + 16));
+        piece = _mm512_mask_add_epi32(piece, _mm512_cmpgt_epu32_mask(key, limit), piece, one);
+        auto of_piece = [&](const float *table) {
+            return _mm512_permutexvar_ps(piece, _mm512_load_ps(table));
+        };
+        const __m512 linear = _mm512_fmadd_ps(_mm512_castsi512_ps(key), of_piece(tables_.scale),
+                                              of_piece(tables_.offset));
+        // In this order a NaN takes the last index.
+        const __m512i index = _mm512_cvttps_epu32(_mm512_min_ps(linear, of_piece(tables_.last)));
+        *unsure = _mm512_testn_epi32_mask(index, _mm512_set1_epi32(EncoderTables::kSureBits));
+        return index;
+    }
+
+    static __mmask64 joined(const __mmask16 *masks) {
+        return _mm512_kunpackd(_mm512_kunpackw(masks[3], masks[2]),
+                               _mm512_kunpackw(masks[1], masks[0]));
+    }
+
+    // One value in two thousand is encoded again, by itself; not inlined, so that the loops have no
+    // calls in them otherwise.
+    __attribute__((noinline)) static void settle(const optim::CodeMap &map, const float *values,
+                                                 float factor, uint64_t unsure, uint8_t *codes) {
         for (; unsure != 0; unsure &= unsure - 1) {
-            const int64_t at = i + __builtin_ctzll(unsure);
+            const int at = __builtin_ctzll(unsure);
             codes[at] = static_cast<uint8_t>(optim::encode(map, values[at] * factor));
         }
     }
+
+    const optim::CodeMap &map_;
+    const EncoderTables &tables_;
+};
+
+template <bool kSigned>
+void encode_dynamic(const optim::CodeMap &map, const float *values, int64_t n, float factor,
+                    uint8_t *codes) {
+    const DynamicEncoder<kSigned> encoder(map);
+    const __m512 factors = _mm512_set1_ps(factor);
+    for (int64_t i = 0; i < n; i += 64)
+        encoder.encode(values + i, factors, codes + i);
 }
 
 inline __m512i encode_linear(__m512 x) {
@@ -249,9 +315,10 @@ inline void encode_avx512(const optim::CodeMap &map, const float *values, int64_
     };
     switch (map.kind) {
         case optim::MapKind::kDynamicSigned:
-        case optim::MapKind::kDynamicUnsigned:
         case optim::MapKind::kDynamic4:
-            return encode_dynamic(map, values, n, factor, codes);
+            return encode_dynamic<true>(map, values, n, factor, codes);
+        case optim::MapKind::kDynamicUnsigned:
+            return encode_dynamic<false>(map, values, n, factor, codes);
         case optim::MapKind::kLinear:
             return all([](__m512 x) { return encode_linear(x); });
         case optim::MapKind::kFp8E4M3:
