@@ -85,8 +85,8 @@ final class TrainCommand implements Callable<Integer> {
     @Option(
             names = "--checkpoint-every",
             paramLabel = "N",
-            defaultValue = "50",
-            description = "Steps between two checkpoints, which is what a kill costs. Default: 50.")
+            defaultValue = "100",
+            description = "Steps between two checkpoints, which is what a kill costs. Default: 100.")
     private int checkpointEvery;
 
     @Option(

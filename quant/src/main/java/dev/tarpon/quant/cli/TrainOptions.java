@@ -96,15 +96,15 @@ final class TrainOptions {
     @Option(
             names = "--batch",
             paramLabel = "N",
-            defaultValue = "8",
-            description = "Windows a step. Default: 8.")
+            defaultValue = "4",
+            description = "Windows a step. Default: 4.")
     private int batch;
 
     @Option(
             names = "--steps",
             paramLabel = "N",
-            defaultValue = "300",
-            description = "Steps of the whole run. Default: 300.")
+            defaultValue = "600",
+            description = "Steps of the whole run. Default: 600.")
     private int steps;
 
     @Option(
@@ -191,8 +191,8 @@ final class TrainOptions {
     @Option(
             names = "--eval-every",
             paramLabel = "N",
-            defaultValue = "50",
-            description = "Steps between two measurements on held-out text. Default: 50.")
+            defaultValue = "100",
+            description = "Steps between two measurements on held-out text. Default: 100.")
     private int evaluateEvery;
 
     @Option(

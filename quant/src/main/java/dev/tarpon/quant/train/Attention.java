@@ -1,5 +1,6 @@
 package dev.tarpon.quant.train;
 
+import java.util.Arrays;
 import java.util.stream.IntStream;
 
 /**
@@ -70,32 +71,37 @@ final class Attention {
 
     private void attend(
             float[][] queries, float[][] keysT, float[][] values, float[][] p, float[][] out) {
+        int[] powers = new int[context];
         Rows.clear(p);
         for (int from = 0; from < context; from += STRIPE) {
             int to = Math.min(context, from + STRIPE);
             MatMul.addBlock(queries, keysT, p, from, to, 0, headDim, to);
             for (int t = from; t < to; t++) {
-                softmax(p[t], t + 1);
+                softmax(p[t], t + 1, powers);
             }
             MatMul.addBlock(p, values, out, from, to, 0, to, headDim);
         }
     }
 
     /** Softmax of the scaled scores up to the diagonal; zeros behind it. */
-    private void softmax(float[] x, int length) {
+    private void softmax(float[] x, int length, int[] powers) {
         float max = Float.NEGATIVE_INFINITY;
         for (int i = 0; i < length; i++) {
             max = Math.max(max, x[i]);
         }
+        for (int i = 0; i < length; i++) {
+            x[i] = (x[i] - max) * scale;
+        }
+        Exponential.apply(x, length, powers);
         float sum = 0;
         for (int i = 0; i < length; i++) {
-            x[i] = (float) Math.exp((x[i] - max) * scale);
             sum += x[i];
         }
         float inverse = 1 / sum;
-        for (int i = 0; i < x.length; i++) {
-            x[i] = i < length ? x[i] * inverse : 0;
+        for (int i = 0; i < length; i++) {
+            x[i] *= inverse;
         }
+        Arrays.fill(x, length, x.length, 0);
     }
 
     /**

@@ -4,19 +4,16 @@ package dev.tarpon.quant.train;
 final class CrossEntropy {
     private CrossEntropy() {}
 
-    /** The mean loss in nats; the logits stay. */
+    /** The mean loss in nats; the logits become probabilities. */
     static double loss(float[][] logits, int[] targets) {
         double[] losses = new double[logits.length];
         Rows.forBlocks(
                 logits.length,
                 (block, from, to) -> {
+                    int[] powers = new int[logits[from].length];
                     for (int t = from; t < to; t++) {
-                        float max = max(logits[t]);
-                        double sum = 0;
-                        for (float logit : logits[t]) {
-                            sum += Math.exp(logit - max);
-                        }
-                        losses[t] = Math.log(sum) + max - logits[t][targets[t]];
+                        float chosen = logits[t][targets[t]];
+                        losses[t] = softmax(logits[t], powers) - chosen;
                     }
                 });
         return mean(losses);
@@ -24,29 +21,25 @@ final class CrossEntropy {
 
     /** The mean loss in nats; the logits become the gradient of that mean. */
     static double lossAndGradient(float[][] logits, int[] targets) {
-        double[] losses = new double[logits.length];
+        double loss = loss(logits, targets);
         float factor = 1f / logits.length;
-        Rows.forBlocks(
-                logits.length,
-                (block, from, to) -> {
-                    for (int t = from; t < to; t++) {
-                        float chosen = logits[t][targets[t]];
-                        double logSum = softmax(logits[t]);
-                        losses[t] = logSum - chosen;
-                        logits[t][targets[t]] -= 1;
-                        scale(logits[t], factor);
-                    }
-                });
-        return mean(losses);
+        for (int t = 0; t < logits.length; t++) {
+            logits[t][targets[t]] -= 1;
+            scale(logits[t], factor);
+        }
+        return loss;
     }
 
     /** Turns logits into probabilities; returns the logarithm of the sum of exponentials. */
-    static double softmax(float[] x) {
+    static double softmax(float[] x, int[] powers) {
         float max = max(x);
-        double sum = 0;
         for (int i = 0; i < x.length; i++) {
-            x[i] = (float) Math.exp(x[i] - max);
-            sum += x[i];
+            x[i] -= max;
+        }
+        Exponential.apply(x, x.length, powers);
+        double sum = 0;
+        for (float value : x) {
+            sum += value;
         }
         scale(x, (float) (1 / sum));
         return Math.log(sum) + max;

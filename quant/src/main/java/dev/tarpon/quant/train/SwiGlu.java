@@ -13,16 +13,21 @@ final class SwiGlu {
         Rows.forBlocks(
                 gate.length,
                 (block, from, to) -> {
+                    int[] powers = new int[gate[from].length];
                     for (int t = from; t < to; t++) {
-                        sigmoid(gate[t], sigmoid[t]);
+                        sigmoid(gate[t], sigmoid[t], powers);
                         product(gate[t], sigmoid[t], up[t], y[t]);
                     }
                 });
     }
 
-    private static void sigmoid(float[] x, float[] y) {
+    private static void sigmoid(float[] x, float[] y, int[] powers) {
         for (int i = 0; i < x.length; i++) {
-            y[i] = (float) (1 / (1 + Math.exp(-x[i])));
+            y[i] = -x[i];
+        }
+        Exponential.apply(y, y.length, powers);
+        for (int i = 0; i < x.length; i++) {
+            y[i] = 1 / (1 + y[i]);
         }
     }
 

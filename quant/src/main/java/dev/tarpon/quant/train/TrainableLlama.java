@@ -186,9 +186,10 @@ final class TrainableLlama {
         int[] targets = new int[tokens.length];
         var random = new SplittableRandom(seed);
         float[] probabilities = new float[config.vocabulary()];
+        int[] powers = new int[config.vocabulary()];
         for (int t = 0; t < targets.length; t++) {
             System.arraycopy(logits[t], 0, probabilities, 0, probabilities.length);
-            CrossEntropy.softmax(probabilities);
+            CrossEntropy.softmax(probabilities, powers);
             double left = random.nextDouble();
             int drawn = 0;
             while (drawn < probabilities.length - 1 && left >= probabilities[drawn]) {
