@@ -43,6 +43,8 @@ import java.util.concurrent.Callable;
             OpBlockwiseCommands.Quantize.class,
             OpBlockwiseCommands.Dequantize.class,
             OpOptimStepCommand.class,
+            OpKvCommands.RoundTrip.class,
+            OpKvCommands.Attend.class,
             HelpCommand.class
         },
         footerHeading = "%nExamples:%n",
