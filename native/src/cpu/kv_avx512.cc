@@ -5,6 +5,8 @@
 // other by shifts. Values: lanes are channels, a token after the other.
 #include <immintrin.h>
 
+#include <cmath>
+
 #include "cpu/kv_kernel.h"
 #include "cpu/kv_rotatekv.inl.h"
 
@@ -256,14 +258,30 @@ void value_rows(const KvValueArgs &a, const float *w, float *acc) {
     }
 }
 
-// Rows by fours: 16 vectors of sums stay in registers.
+// Scales go onto the weights, then rows by fours: 16 vectors of sums stay in registers.
 template <int kWidth>
 void value(const KvValueArgs &a) {
+    constexpr int kMaxPageTokens = 128;
+    alignas(64) float scaled[kKvRows][kMaxPageTokens];
+    KvValueArgs args = a;
+    if (a.scales) {
+        for (int t = 0; t < a.tokens; t += 16) {
+            const int left = a.tokens - t;
+            const __mmask16 mask = static_cast<__mmask16>(left < 16 ? (1 << left) - 1 : 0xffff);
+            const __m512 scale = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, a.scales + t));
+            for (int row = 0; row < a.rows; ++row) {
+                const __m512 w = _mm512_maskz_loadu_ps(mask, a.w + row * a.w_stride + t);
+                _mm512_store_ps(&scaled[row][t], _mm512_mul_ps(w, scale));
+            }
+        }
+        args.w = scaled[0];
+        args.w_stride = kMaxPageTokens;
+    }
     constexpr void (*by_rows[4])(const KvValueArgs &, const float *, float *) = {
         value_rows<kWidth, 1>, value_rows<kWidth, 2>, value_rows<kWidth, 3>, value_rows<kWidth, 4>};
     for (int row = 0; row < a.rows; row += 4) {
         const int rows = a.rows - row < 4 ? a.rows - row : 4;
-        by_rows[rows - 1](a, a.w + row * a.w_stride, a.acc + row * a.acc_stride);
+        by_rows[rows - 1](args, args.w + row * args.w_stride, a.acc + row * a.acc_stride);
     }
 }
 
@@ -276,11 +294,8 @@ void weight(const KvWeightArgs &a) {
         const int left = a.tokens - t;
         const __mmask16 mask = static_cast<__mmask16>(left < 16 ? (1 << left) - 1 : 0xffff);
         const __m512 scale = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, a.scales + t));
-        __m512 shift = _mm512_setzero_ps();
-        if (a.zeros) {
-            shift =
-                _mm512_sub_ps(middle, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, a.zeros + t)));
-        }
+        const __m512 shift =
+            _mm512_sub_ps(middle, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, a.zeros + t)));
         for (int row = 0; row < a.rows; ++row) {
             const __m512 p = _mm512_maskz_loadu_ps(mask, a.p + row * a.p_stride + t);
             const __m512 w = _mm512_mul_ps(p, scale);
@@ -288,27 +303,34 @@ void weight(const KvWeightArgs &a) {
             offsets[row] = _mm512_mask3_fmadd_ps(w, shift, offsets[row], mask);
         }
     }
-    for (int row = 0; a.zeros && row < a.rows; ++row)
+    for (int row = 0; row < a.rows; ++row)
         a.offset[row] += _mm512_reduce_add_ps(offsets[row]);
 }
 
 // ---- Softmax and 16-bit tokens
 
-// e^x for x <= 0: 2^n * e^r with |r| <= ln(2)/2 and a Taylor series to r^6, relative error 3e-7.
+// e^x for x <= 0: 2^n * e^r with |r| <= ln(2)/2 and a Taylor series to r^5, relative error 3e-6.
 __m512 exponential(__m512 x) {
     const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 0);
-    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
-    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
-    constexpr float kTaylor[] = {1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
-    __m512 e = _mm512_set1_ps(1.0f / 720);
-#pragma GCC unroll 6
-    for (int i = 0; i < 6; ++i)
+    const __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.69314718f), x);
+    constexpr float kTaylor[] = {1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
+    __m512 e = _mm512_set1_ps(1.0f / 120);
+#pragma GCC unroll 5
+    for (int i = 0; i < 5; ++i)
         e = _mm512_fmadd_ps(e, r, _mm512_set1_ps(kTaylor[i]));
     return _mm512_scalef_ps(e, n);
 }
 
-float exponentials(float *x, int count, float top) {
-    __m512 sum = _mm512_setzero_ps();
+float exponentials(float *x, int count, float *out_top) {
+    __m512 most = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
+    for (int i = 0; i < count; i += 16) {
+        const int left = count - i;
+        const __mmask16 mask = static_cast<__mmask16>(left < 16 ? (1 << left) - 1 : 0xffff);
+        most = _mm512_mask_max_ps(most, mask, most, _mm512_maskz_loadu_ps(mask, x + i));
+    }
+    // Without any score the difference below must not be one of infinities.
+    *out_top = _mm512_reduce_max_ps(most);
+    const float top = *out_top == -INFINITY ? 0.0f : *out_top;
     // Far below the smallest float, where 2^n is 0 and r still finite: masked scores are -infinity.
     const __m512 least = _mm512_set1_ps(-1000.0f);
     for (int i = 0; i < count; i += 16) {

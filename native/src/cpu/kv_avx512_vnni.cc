@@ -163,36 +163,66 @@ void score(const KvScoreArgs &a) {
 
 constexpr int kMaxPageTokens = 128;
 
-// Weights of the tokens of a call in whole numbers: the bytes of four tokens side by side, the first
-// of a four at a multiple of four in the page; tokens outside the call weigh nothing.
+// Weights of the tokens of a call in whole numbers: of each four tokens the high bytes, then the low
+// ones. The first of a four is at a multiple of four in the page; tokens outside the call weigh
+// nothing.
 struct alignas(64) Weights {
-    int8_t high[4][kMaxPageTokens], low[4][kMaxPageTokens];
+    int32_t fours[4][kMaxPageTokens / 4][2];
     float scale[4], sum[4];
 };
 
-void make_weights(const KvValueArgs &a, const float *w, int rows, int lead, Weights *out) {
-    for (int row = 0; row < rows; ++row) {
+// From 32 numbers as make_weights() packs them: the high byte of x is that of x + 128, the low byte,
+// taken as signed, that of x.
+__m512i weight_bytes(__m512i x) {
+    const __m512i up = _mm512_add_epi16(x, _mm512_set1_epi16(128));
+    const __m512i high =
+        _mm512_shuffle_epi8(up, _mm512_broadcast_i32x4(_mm_setr_epi8(1, 3, 5, 7, -1, -1, -1, -1, 9,
+                                                                     11, 13, 15, -1, -1, -1, -1)));
+    const __m512i low =
+        _mm512_shuffle_epi8(x, _mm512_broadcast_i32x4(_mm_setr_epi8(-1, -1, -1, -1, 0, 2, 4, 6, -1,
+                                                                    -1, -1, -1, 8, 10, 12, 14)));
+    return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7),
+                                    _mm512_or_si512(high, low));
+}
+
+// Scales of 16 tokens from `from` on, of which only those in `lanes` may be read; zero elsewhere.
+__m512 load_scales(const uint16_t *scales, int t, __mmask16 lanes) {
+    return scales ? _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, scales + t))
+                  : _mm512_maskz_mov_ps(lanes, _mm512_set1_ps(1));
+}
+
+template <int kRows>
+void make_weights(const KvValueArgs &a, const float *w, int lead, Weights *out) {
+    constexpr int kVectors = kMaxPageTokens / 16;
+    const int end = lead + a.tokens, vectors = (end + 15) / 16;
+    __m512 weighted[kVectors], most[kRows];
+    const uint16_t *scales = a.scales ? a.scales - lead : nullptr;
+    __mmask16 lanes[kVectors];
+    __m512 scale[kVectors];
+    for (int i = 0; i < vectors; ++i) {
+        const uint32_t below = end - 16 * i >= 16 ? 0xffff : (1u << (end - 16 * i)) - 1;
+        lanes[i] = static_cast<__mmask16>(i == 0 ? below & ~((1u << lead) - 1) : below);
+        scale[i] = load_scales(scales, 16 * i, lanes[i]);
+    }
+    for (int row = 0; row < kRows; ++row) {
         const float *from = w + row * a.w_stride - lead;
-        __m512 most = _mm512_setzero_ps();
-        const auto lanes = [&](int t) {  // those of tokens t .. t + 15, counted with the lead
-            const int first = t < lead ? lead - t : 0, end = lead + a.tokens - t;
-            const uint32_t below = end >= 16 ? 0xffff : (1u << end) - 1;
-            return static_cast<__mmask16>(below & ~((1u << first) - 1));
-        };
-        for (int t = 0; t < lead + a.tokens; t += 16)
-            most = _mm512_max_ps(most, _mm512_maskz_loadu_ps(lanes(t), from + t));
-        const float largest = _mm512_reduce_max_ps(most);
+        most[row] = _mm512_setzero_ps();
+        for (int i = 0; i < vectors; ++i) {
+            weighted[i] = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes[i], from + 16 * i), scale[i]);
+            most[row] = _mm512_max_ps(most[row], weighted[i]);
+        }
+        const float largest = _mm512_reduce_max_ps(most[row]);
         const __m512 inverse = _mm512_set1_ps(largest > 0 ? kLargest / largest : 0.0f);
         __m512i sum = _mm512_setzero_si512();
-        for (int t = 0; t < lead + a.tokens; t += 16) {
-            const __m512i x = _mm512_cvtps_epi32(
-                _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes(t), from + t), inverse));
-            const Bytes bytes = split_bytes(x);
-            sum = _mm512_add_epi32(sum, x);
-            _mm_store_si128(reinterpret_cast<__m128i *>(&out->high[row][t]),
-                            _mm512_cvtepi32_epi8(bytes.high));
-            _mm_store_si128(reinterpret_cast<__m128i *>(&out->low[row][t]),
-                            _mm512_cvtepi32_epi8(bytes.low));
+        for (int i = 0; i < vectors; i += 2) {
+            const auto whole = [&](int j) {
+                return j < vectors ? _mm512_cvtps_epi32(_mm512_mul_ps(weighted[j], inverse))
+                                   : _mm512_setzero_si512();
+            };
+            // 32 tokens in 16 bits: fours of the two vectors take turns.
+            const __m512i x = _mm512_packs_epi32(whole(i), whole(i + 1));
+            sum = _mm512_dpwssd_epi32(sum, x, _mm512_set1_epi16(1));
+            _mm512_store_si512(out->fours[row][4 * i], weight_bytes(x));
         }
         out->scale[row] = largest / kLargest;
         out->sum[row] = static_cast<float>(_mm512_reduce_add_epi32(sum));
@@ -309,7 +339,7 @@ template <int kWidth, int kRows>
 void value_rows(const KvValueArgs &a, const float *w, float *acc) {
     const int lead = a.first_token % 4, fours = (lead + a.tokens + 3) / 4;
     Weights weights;
-    make_weights(a, w, kRows, lead, &weights);
+    make_weights<kRows>(a, w, lead, &weights);
     constexpr float middle = static_cast<float>(1 << (kBits[kWidth] - 1)) - 0.5f;
     const int passes = kBits[kWidth] <= 3 ? (a.channels + 63) / 64 * 2 : a.channels / 32;
     for (int pass = 0; pass < passes; ++pass) {
@@ -317,15 +347,13 @@ void value_rows(const KvValueArgs &a, const float *w, float *acc) {
         __m512i even_high[kRows], even_low[kRows], odd_high[kRows], odd_low[kRows];
         for (int row = 0; row < kRows; ++row)
             even_high[row] = even_low[row] = odd_high[row] = odd_low[row] = _mm512_setzero_si512();
-        const auto *high = reinterpret_cast<const int32_t *>(weights.high);
-        const auto *low = reinterpret_cast<const int32_t *>(weights.low);
         for (int four = 0; four < fours; ++four) {
             __m512i even, odd;
             codes.next(&even, &odd);
 #pragma GCC unroll 4
             for (int row = 0; row < kRows; ++row) {
-                const __m512i h = _mm512_set1_epi32(high[row * (kMaxPageTokens / 4) + four]);
-                const __m512i l = _mm512_set1_epi32(low[row * (kMaxPageTokens / 4) + four]);
+                const __m512i h = _mm512_set1_epi32(weights.fours[row][four][0]);
+                const __m512i l = _mm512_set1_epi32(weights.fours[row][four][1]);
                 even_high[row] = _mm512_dpbusd_epi32(even_high[row], even, h);
                 odd_high[row] = _mm512_dpbusd_epi32(odd_high[row], odd, h);
                 even_low[row] = _mm512_dpbusd_epi32(even_low[row], even, l);

@@ -51,11 +51,11 @@ struct KvMeanArgs {
     int64_t score_stride;
 };
 
-// What probabilities become before values are summed: w[row][t] = p[row][t] * scale[t], and
-// offset[row] += sum of w * (middle - zero[t]), which every channel gets: levels count from the middle
-// of the codes. Width 16 has no scales and is not weighted.
+// What probabilities become in mode rotatekv before values are summed: w[row][t] = p[row][t] *
+// scale[t], and offset[row] += sum of w * (middle - zero[t]), which every channel gets: levels count
+// from the middle of the codes. Width 16 has no scales and is not weighted.
 struct KvWeightArgs {
-    const uint16_t *scales, *zeros;  // binary16, of the first token; zeros null in mode tarpon
+    const uint16_t *scales, *zeros;  // binary16, of the first token
     float middle;                    // (2^bits - 1) / 2
     int tokens, rows;
     const float *p;
@@ -65,9 +65,10 @@ struct KvWeightArgs {
     float *offset;
 };
 
-// acc[row] += w[row][t] * level of the code, for tokens of a page and a range of channels.
+// acc[row] += w[row][t] * scale[t] * level of the code, for tokens of a page and a range of channels.
 struct KvValueArgs {
-    const uint8_t *codes;  // a head's plane of V codes
+    const uint8_t *codes;    // a head's plane of V codes
+    const uint16_t *scales;  // binary16, of the first token; null for ones
     int head_dim, page_tokens;
     int first_channel, channels;  // multiples of 64, but for the last chunk of a head of 96
     int first_token, tokens;
@@ -140,8 +141,9 @@ struct KvKernels {
     void (*weight)(const KvWeightArgs &);
     void (*value[kKvWidths])(const KvValueArgs &);
     void (*mean)(const KvMeanArgs &);
-    // x = exp(x - top), and their sum; top is no less than any x, and finite.
-    float (*exponentials)(float *x, int count, float top);
+    // x = exp(x - top) and their sum, top being the largest x, which goes to *out_top. All zero if
+    // that is minus infinity.
+    float (*exponentials)(float *x, int count, float *out_top);
     void (*half_scores)(const KvHalfArgs &);
     void (*half_values)(const KvHalfArgs &);
     void (*turn[kKvWidths])(const KvTurnArgs &);

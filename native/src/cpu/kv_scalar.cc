@@ -43,7 +43,7 @@ void weight(const KvWeightArgs &a) {
         for (int t = 0; t < a.tokens; ++t) {
             const float w = a.p[row * a.p_stride + t] * to_float(half_t{a.scales[t]});
             a.w[row * a.w_stride + t] = w;
-            if (a.zeros) a.offset[row] += w * (a.middle - to_float(half_t{a.zeros[t]}));
+            a.offset[row] += w * (a.middle - to_float(half_t{a.zeros[t]}));
         }
     }
 }
@@ -53,8 +53,10 @@ void value(const KvValueArgs &a) {
     constexpr int bits = kBits[kWidth];
     const Format format{a.head_dim, 1, a.page_tokens, bits, bits};
     for (int t = 0; t < a.tokens; ++t) {
+        const float scale = a.scales ? to_float(half_t{a.scales[t]}) : 1.0f;
         for (int i = 0; i < a.channels; ++i) {
             const float v =
+                scale *
                 level(v_code(a.codes, format, a.first_token + t, a.first_channel + i), bits);
             for (int row = 0; row < a.rows; ++row)
                 a.acc[row * a.acc_stride + i] += a.w[row * a.w_stride + t] * v;
@@ -78,8 +80,16 @@ void mean(const KvMeanArgs &m) {
     }
 }
 
-float exponentials(float *x, int count, float top) {
-    float sum = 0;
+float exponentials(float *x, int count, float *out_top) {
+    float sum = 0, top = -INFINITY;
+    for (int i = 0; i < count; ++i)
+        top = x[i] > top ? x[i] : top;
+    *out_top = top;
+    if (top == -INFINITY) {
+        for (int i = 0; i < count; ++i)
+            x[i] = 0;
+        return 0;
+    }
     for (int i = 0; i < count; ++i)
         sum += x[i] = std::exp(x[i] - top);
     return sum;

@@ -46,21 +46,13 @@ void KvCpuPlan::add_mean(const float *queries, int rows, int kv_head, int64_t po
 float KvCpuPlan::finish_scores(float *scores, int64_t first, int count, int64_t low, int64_t high,
                                float *out_top) const noexcept {
     const float cap = static_cast<float>(problem_.attention.softcap);
-    float top = kMinusInfinity;
-    for (int t = 0; t < count; ++t) {
-        if (first + t < low || first + t >= high) {
-            scores[t] = kMinusInfinity;
-            continue;
-        }
-        if (cap > 0) scores[t] = cap * std::tanh(scores[t] / cap);
-        top = std::max(top, scores[t]);
-    }
-    *out_top = top;
-    if (top == kMinusInfinity) {
-        std::fill_n(scores, count, 0.0f);
-        return 0;
-    }
-    return kernels_.exponentials(scores, count, top);
+    const int begin = static_cast<int>(std::clamp<int64_t>(low - first, 0, count));
+    const int end = static_cast<int>(std::clamp<int64_t>(high - first, begin, count));
+    std::fill(scores, scores + begin, kMinusInfinity);
+    for (int t = begin; cap > 0 && t < end; ++t)
+        scores[t] = cap * std::tanh(scores[t] / cap);
+    std::fill(scores + end, scores + count, kMinusInfinity);
+    return kernels_.exponentials(scores, count, out_top);
 }
 
 // Scores of [first, end) for the stretch's one head, straight from the codes; `first` begins a tile.
@@ -142,7 +134,9 @@ void KvCpuPlan::add_values(const Stretch &stretch, int kv_head, int64_t begin, i
         const auto *scales = reinterpret_cast<const uint16_t *>(block + layout_.v_scales);
         const auto *zeros = reinterpret_cast<const uint16_t *>(block + layout_.v_zeros);
         for (int group = 0; group < scale_groups(f); ++group) {
+            const int at = scale_index(f, group, place);
             KvValueArgs values{block + layout_.v_codes,
+                               has_scales(f.v_bits) ? scales + at : nullptr,
                                f.head_dim,
                                f.page_tokens,
                                group * channels,
@@ -154,12 +148,12 @@ void KvCpuPlan::add_values(const Stretch &stretch, int kv_head, int64_t begin, i
                                rows,
                                partials[0] + group * channels,
                                acc_stride};
-            if (has_scales(f.v_bits)) {
-                const int at = scale_index(f, group, place);
-                kernels_.weight({scales + at, problem_.rotatekv() ? zeros + at : nullptr,
+            if (problem_.rotatekv() && has_scales(f.v_bits)) {
+                kernels_.weight({scales + at, zeros + at,
                                  static_cast<float>(1 << (f.v_bits - 1)) - 0.5f, tokens, rows,
                                  values.w, kScoreStride, weights[0], kMaxPageTokens,
                                  offsets[group]});
+                values.scales = nullptr;
                 values.w = weights[0];
                 values.w_stride = kMaxPageTokens;
             }
