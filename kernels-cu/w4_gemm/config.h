@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "w4_gemm/format.h"
 
@@ -98,7 +99,7 @@ struct Sm80Config : Tile_ {
 };
 
 // The tile table. Order matters only for ties in select(). The last one has 16 rows in the shape of
-// the larger tiles, for deterministic launches: see slice_tiles().
+// the larger tiles, for deterministic launches (see slice_tiles()) and for 8 bits.
 #define TARPON_W4_GEMM_SM80_TILES(X) \
     X(8, 128, 128, 64)               \
     X(16, 128, 128, 64)              \
@@ -113,11 +114,14 @@ struct TileShape {
 
 inline constexpr int kTileCount = 6;
 
-// Formats other than the most common one do without the tile of 48 rows: it saves at most a quarter
-// of the multiplications of 33 to 48 rows.
+// Rarer kernels that would save little are left out: the tile of 48 rows (at most a quarter of the
+// multiplications of 33 to 48 rows) for all formats but the most common; and for 8 bits those of 16
+// and 32 rows with long stages, since the weights of a stage take the DRAM about as long as 64 rows
+// take the tensor core.
 template <class Format, class Tile>
 constexpr bool has_kernel() {
-    return Tile::kBlockM != 48 || std::is_same_v<Format, Int4Symmetric>;
+    if (Tile::kBlockM == 48) return std::is_same_v<Format, Int4Symmetric>;
+    return Format::kBits == 4 || Tile::kBlockM == 8 || Tile::kWarpsK == 1;
 }
 
 namespace detail {

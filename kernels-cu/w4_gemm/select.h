@@ -70,21 +70,24 @@ constexpr int64_t largest_grid(const Problem &problem, const TileShape &tile,
                                  : std::min(work.total(), slots);
 }
 
-// Whether a problem may take a tile: it has a kernel, serves the mode, and has no more rows than
-// the smallest such tile that takes all m, which keeps the workspace of few rows small.
-constexpr bool is_candidate(const Problem &problem, int index) {
-    const auto serves = [&](const TileShape &tile) {
-        if (tile.block_m == 0) return false;
-        if (problem.deterministic) return is_sliced(tile);
-        return !(is_sliced(tile) && tile.block_m == 16);
-    };
+// Whether a problem's mode may take a tile: of two with the same rows, fast launches take the first.
+constexpr bool serves(const Problem &problem, int index) {
     const TileShape &tile = tile_shape(problem, index);
-    if (!serves(tile)) return false;
+    if (tile.block_m == 0) return false;
+    if (problem.deterministic) return is_sliced(tile);
+    for (int i = 0; i < index; ++i) {
+        if (tile_shape(problem, i).block_m == tile.block_m) return false;
+    }
+    return true;
+}
+
+// The same, and no tile with fewer rows takes all m: it keeps the workspace of few rows small.
+constexpr bool is_candidate(const Problem &problem, int index) {
+    if (!serves(problem, index)) return false;
+    const int block_m = tile_shape(problem, index).block_m;
     for (int i = 0; i < kTileCount; ++i) {
-        const TileShape &other = tile_shape(problem, i);
-        if (serves(other) && other.block_m >= problem.m && other.block_m < tile.block_m) {
-            return false;
-        }
+        const int other = tile_shape(problem, i).block_m;
+        if (serves(problem, i) && other >= problem.m && other < block_m) return false;
     }
     return true;
 }
@@ -174,7 +177,7 @@ constexpr int64_t max_rows(Problem problem) {
     int64_t most = kMaxTiles;
     for (int i = 0; i < kTileCount; ++i) {
         const TileShape &tile = tile_shape(problem, i);
-        if (tile.block_m == 0 || (problem.deterministic && !is_sliced(tile))) continue;
+        if (!serves(problem, i)) continue;
         most = std::min(most, kMaxTiles / partition(problem, tile).total() * 8);
     }
     return most;
