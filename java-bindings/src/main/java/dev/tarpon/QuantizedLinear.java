@@ -4,17 +4,17 @@ import static dev.tarpon.ffi.tarpon_h.C_LONG;
 import static dev.tarpon.ffi.tarpon_h.C_POINTER;
 
 import dev.tarpon.ffi.tarpon_h;
-import dev.tarpon.ffi.tarpon_linear_desc;
 import dev.tarpon.ffi.tarpon_linear_info;
-import dev.tarpon.ffi.tarpon_linear_weights;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.ref.Reference;
+import java.util.List;
 import java.util.Objects;
 
 /**
- * A linear layer y = x * W with 4-bit weights, packed for one device.
+ * A linear layer y = x * W with quantised weights, packed for one device; or several of one input,
+ * such as Q, K and V, whose outputs stand side by side in y.
  *
  * <p>Everything that can be decided once is decided by {@link #create}. A {@link #forward} then
  * checks its arguments, makes one native call and allocates nothing on the Java heap.
@@ -43,14 +43,15 @@ public final class QuantizedLinear implements AutoCloseable {
             Device device,
             NativeHandle.Linear handle,
             DType activationDtype,
-            QuantizedWeights weights,
+            long inFeatures,
+            long outFeatures,
             String variant,
             long weightsBytes) {
         this.device = device;
         this.handle = handle;
         this.activationDtype = activationDtype;
-        this.inFeatures = weights.inFeatures();
-        this.outFeatures = weights.outFeatures();
+        this.inFeatures = inFeatures;
+        this.outFeatures = outFeatures;
         this.variant = variant;
         this.weightsBytes = weightsBytes;
         handle.closeWith(this);
@@ -62,35 +63,46 @@ public final class QuantizedLinear implements AutoCloseable {
         return create(device, weights, new LinearOptions(activationDtype));
     }
 
+    /** One layer without a bias; see {@link #create(Device, List, LinearOptions)}. */
+    public static QuantizedLinear create(
+            Device device, QuantizedWeights weights, LinearOptions options) {
+        Objects.requireNonNull(weights, "weights");
+        return create(device, List.of(new LinearPart(weights)), options);
+    }
+
     /**
      * Chooses a kernel, packs the weights for it and copies them to the device. The weights are not
-     * referenced afterwards.
+     * referenced afterwards. y has the output features of all parts, in order.
      *
+     * @param parts 1 to 64; of one format, and of one order of inputs if they have act-order
+     * @throws IllegalArgumentException if the parts differ in what they must share
      * @throws TarponException with status UNSUPPORTED if no kernel serves this layer on this
      *     device; the message lists those that there are
      */
     public static QuantizedLinear create(
-            Device device, QuantizedWeights weights, LinearOptions options) {
+            Device device, List<LinearPart> parts, LinearOptions options) {
         Objects.requireNonNull(device, "device");
-        Objects.requireNonNull(weights, "weights");
         Objects.requireNonNull(options, "options");
+        List<LinearPart> checked = List.copyOf(parts);
+        QuantizedWeights first = requireAlike(checked);
+        long outFeatures = checked.stream().mapToLong(p -> p.weights().outFeatures()).sum();
+        long inFeatures = first.inFeatures();
         DeviceHandle deviceHandle = device.handle();
         deviceHandle.acquire();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(C_POINTER);
             TarponException.check(
-                    tarpon_h.tarpon_linear_create(
+                    tarpon_h.tarpon_linear_create_fused(
                             deviceHandle.pointer(),
-                            description(weights, options, arena),
-                            hostWeights(weights, arena),
+                            LinearStructs.description(
+                                    first.format(), outFeatures, inFeatures, options, arena),
+                            LinearStructs.parts(checked, options.activationDtype(), arena),
+                            checked.size(),
                             out));
             MemorySegment plan = out.get(C_POINTER, 0);
             String name =
                     "QuantizedLinear [%d, %d] on %s"
-                            .formatted(
-                                    weights.inFeatures(),
-                                    weights.outFeatures(),
-                                    device.info().spec());
+                            .formatted(inFeatures, outFeatures, device.info().spec());
             NativeHandle.Linear handle =
                     deviceHandle.adopt(new NativeHandle.Linear(deviceHandle, name, plan.address()));
             MemorySegment info = tarpon_linear_info.allocate(arena);
@@ -99,43 +111,35 @@ public final class QuantizedLinear implements AutoCloseable {
                     device,
                     handle,
                     options.activationDtype(),
-                    weights,
+                    inFeatures,
+                    outFeatures,
                     tarpon_linear_info.variant(info),
                     tarpon_linear_info.weights_bytes(info));
         } finally {
-            Reference.reachabilityFence(weights); // the struct has only their addresses
+            Reference.reachabilityFence(checked); // the structs have only their addresses
             deviceHandle.release();
         }
     }
 
-    private static MemorySegment description(
-            QuantizedWeights weights, LinearOptions options, Arena arena) {
-        MemorySegment description = tarpon_linear_desc.allocate(arena);
-        tarpon_linear_desc.weight_type(description, tarpon_h.TARPON_WEIGHT_INT4);
-        tarpon_linear_desc.in_features(description, weights.inFeatures());
-        tarpon_linear_desc.out_features(description, weights.outFeatures());
-        tarpon_linear_desc.group_size(description, weights.groupSize());
-        tarpon_linear_desc.activation_dtype(description, options.activationDtype().id());
-        tarpon_linear_desc.arithmetic(description, options.arithmetic().id());
-        if (options.variant() != null) {
-            tarpon_linear_desc.variant(description, arena.allocateFrom(options.variant()));
+    private static QuantizedWeights requireAlike(List<LinearPart> parts) {
+        if (parts.isEmpty()) {
+            throw new IllegalArgumentException("parts is empty; a layer has 1 to 64");
         }
-        return description;
-    }
-
-    private static MemorySegment hostWeights(QuantizedWeights weights, Arena arena) {
-        MemorySegment struct = tarpon_linear_weights.allocate(arena);
-        tarpon_linear_weights.layout(struct, tarpon_h.TARPON_LAYOUT_PLAIN);
-        tarpon_linear_weights.qweight(struct, weights.codes());
-        tarpon_linear_weights.qweight_bytes(struct, weights.codes().byteSize());
-        tarpon_linear_weights.scales(struct, weights.scales());
-        tarpon_linear_weights.scales_bytes(struct, weights.scales().byteSize());
-        return struct;
+        QuantizedWeights first = parts.getFirst().weights();
+        for (LinearPart part : parts) {
+            QuantizedWeights weights = part.weights();
+            if (!weights.format().equals(first.format())
+                    || weights.inFeatures() != first.inFeatures()) {
+                throw new IllegalArgumentException(
+                        "parts differ: %s and %s".formatted(first, weights));
+            }
+        }
+        return first;
     }
 
     /**
-     * Queues y = x * W, accumulated in binary32. On the CPU y is complete when this returns; on a
-     * GPU after {@link Stream#synchronize}, or in a later copy of y.
+     * Queues y = x * W + bias, accumulated in binary32. On the CPU y is complete when this returns;
+     * on a GPU after {@link Stream#synchronize}, or in a later copy of y.
      *
      * @param x [m, inFeatures] of the activation dtype; leading dimensions count as rows
      * @param y [m, outFeatures] of the activation dtype; overwritten; must not overlap x
@@ -158,11 +162,41 @@ public final class QuantizedLinear implements AutoCloseable {
      * are not touched. m may be 0.
      */
     public void forward(Tensor x, Tensor y, long m, Stream stream) {
+        run(x, null, y, m, stream);
+    }
+
+    /**
+     * Queues y = x * W + bias + residual, summed in binary32 and rounded once.
+     *
+     * @param residual [m, outFeatures] of the activation dtype: y itself, or apart from y
+     */
+    public void forward(Tensor x, Tensor residual, Tensor y, Stream stream) {
+        Objects.requireNonNull(x, "x");
+        Objects.requireNonNull(residual, "residual");
+        Objects.requireNonNull(y, "y");
+        if (x.rows() != y.rows() || x.rows() != residual.rows()) {
+            throw new IllegalArgumentException(
+                    "x, residual and y differ in rows: x is %s, residual is %s, y is %s"
+                            .formatted(x, residual, y));
+        }
+        run(x, residual, y, x.rows(), stream);
+    }
+
+    /** As above, with the first m rows of all three. */
+    public void forward(Tensor x, Tensor residual, Tensor y, long m, Stream stream) {
+        Objects.requireNonNull(residual, "residual");
+        run(x, residual, y, m, stream);
+    }
+
+    private void run(Tensor x, Tensor residual, Tensor y, long m, Stream stream) {
         if (m < 0) {
             throw new IllegalArgumentException("m is %d; it must be >= 0".formatted(m));
         }
         checkOperand("x", x, m, inFeatures);
         checkOperand("y", y, m, outFeatures);
+        if (residual != null) {
+            checkOperand("residual", residual, m, outFeatures);
+        }
         Objects.requireNonNull(stream, "stream");
         if (stream.device() != device) {
             throw new IllegalArgumentException(
@@ -175,7 +209,11 @@ public final class QuantizedLinear implements AutoCloseable {
                 long yAddress = y.acquire();
                 try {
                     checkOverlap(x, xAddress, y, yAddress, m);
-                    queue(plan, xAddress, yAddress, m, stream.handle());
+                    if (residual == null) {
+                        queue(plan, xAddress, 0, yAddress, m, stream.handle());
+                    } else {
+                        addResidual(plan, xAddress, residual, y, yAddress, m, stream);
+                    }
                     x.usedOn(stream);
                     y.usedOn(stream);
                 } finally {
@@ -189,14 +227,36 @@ public final class QuantizedLinear implements AutoCloseable {
         }
     }
 
-    private void queue(long plan, long x, long y, long m, StreamHandle stream) {
+    /** The caller has acquired the plan, x and y. */
+    private void addResidual(
+            long plan, long x, Tensor residual, Tensor y, long yAddress, long m, Stream stream) {
+        long address = residual.acquire();
+        try {
+            long bytes = m * outFeatures * activationDtype.bytes();
+            if (address != yAddress && address < yAddress + bytes && yAddress < address + bytes) {
+                throw new IllegalArgumentException(
+                        "residual at 0x%x (%s) overlaps y at 0x%x (%s) without being it"
+                                .formatted(address, residual, yAddress, y));
+            }
+            queue(plan, x, address, yAddress, m, stream.handle());
+            residual.usedOn(stream);
+        } finally {
+            residual.release();
+        }
+    }
+
+    private void queue(long plan, long x, long residual, long y, long m, StreamHandle stream) {
         long bytes = workspaceBoundFor(m);
         synchronized (stream) {
             long nativeStream = stream.requireOpen();
             long workspace = stream.workspace(bytes);
+            long available = stream.workspaceBytes();
             TarponException.check(
-                    tarpon_h.tarpon_linear_run(
-                            plan, x, y, m, workspace, stream.workspaceBytes(), nativeStream));
+                    residual == 0
+                            ? tarpon_h.tarpon_linear_run(
+                                    plan, x, y, m, workspace, available, nativeStream)
+                            : tarpon_h.tarpon_linear_run_residual(
+                                    plan, x, residual, y, m, workspace, available, nativeStream));
         }
     }
 

@@ -205,7 +205,8 @@ class BadInputTest {
         }
         scales.setAtIndex(ValueLayout.JAVA_SHORT, 97, HalfFloats.toFloat16(Float.NaN));
         assertIllegal(
-                () -> QuantizedWeights.of(codes, scales, 96, 200, 128), "scales[1, 1] is NaN");
+                () -> QuantizedWeights.of(codes, scales, 96, 200, 128),
+                "scales[1, 1] is not finite");
         assertIllegal(
                 () -> QuantizedWeights.fromMarlin(codes, scales, 96, 200, 128), "MARLIN qweight");
     }
