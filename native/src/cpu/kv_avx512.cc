@@ -168,8 +168,9 @@ struct ChunkPair {
 
     // `whole`: both chunks are there. If not, the upper half is whatever follows in the page (except
     // at width 16, where nothing might) and is not stored.
-    ChunkPair(const KvValueArgs &a, int token, int pair, bool is_whole) : whole(is_whole) {
-        const uint8_t *at = a.codes + (int64_t{token} * a.head_dim + 64 * pair) * kPlaneBits / 8;
+    ChunkPair(const KvValueArgs &a, const uint8_t *codes, int token, int pair, bool is_whole)
+        : whole(is_whole) {
+        const uint8_t *at = codes + (int64_t{token} * a.head_dim + 64 * pair) * kPlaneBits / 8;
         if constexpr (kBitsOf <= 3) {
             words = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(at)));
         } else if constexpr (kBitsOf == 4) {
@@ -182,7 +183,7 @@ struct ChunkPair {
         }
         if constexpr (kBitsOf == 3) {
             const uint8_t *upper =
-                a.codes + (int64_t{2} * a.page_tokens + token) * a.head_dim / 8 + 8 * pair;
+                codes + (int64_t{2} * a.page_tokens + token) * a.head_dim / 8 + 8 * pair;
             const __m512i both = _mm512_maskz_broadcastq_epi64(
                 0xff, _mm_loadl_epi64(reinterpret_cast<const __m128i *>(upper)));
             // Lanes 0-7 take the first 32 bits and lanes 8-15 the second, each its own nibble.
@@ -235,15 +236,18 @@ void value_rows(const KvValueArgs &a, const float *w, float *acc) {
                 sum[row][i] = _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
             }
         }
-        for (int t = 0; t < a.tokens; ++t) {
-            ChunkPair<kWidth> chunks(a, a.first_token + t, (a.first_channel + c) / 64, whole);
+        const uint8_t *const *page = a.pages;
+        for (int t = 0, token = a.first_token; t < a.tokens; ++page, token = 0) {
+            for (; t < a.tokens && token < a.page_tokens; ++t, ++token) {
+                ChunkPair<kWidth> chunks(a, *page, token, (a.first_channel + c) / 64, whole);
 #pragma GCC unroll 4
-            for (int i = 0; i < 4; ++i) {
-                const __m512 level = chunks.next(i, table);
+                for (int i = 0; i < 4; ++i) {
+                    const __m512 level = chunks.next(i, table);
 #pragma GCC unroll 4
-                for (int row = 0; row < kRows; ++row) {
-                    sum[row][i] = _mm512_fmadd_ps(_mm512_set1_ps(w[row * a.w_stride + t]), level,
-                                                  sum[row][i]);
+                    for (int row = 0; row < kRows; ++row) {
+                        sum[row][i] = _mm512_fmadd_ps(_mm512_set1_ps(w[row * a.w_stride + t]),
+                                                      level, sum[row][i]);
+                    }
                 }
             }
         }
@@ -258,52 +262,38 @@ void value_rows(const KvValueArgs &a, const float *w, float *acc) {
     }
 }
 
-// Scales go onto the weights, then rows by fours: 16 vectors of sums stay in registers.
+// Rows by fours: 16 vectors of sums stay in registers.
 template <int kWidth>
 void value(const KvValueArgs &a) {
-    constexpr int kMaxPageTokens = 128;
-    alignas(64) float scaled[kKvRows][kMaxPageTokens];
-    KvValueArgs args = a;
-    if (a.scales) {
-        for (int t = 0; t < a.tokens; t += 16) {
-            const int left = a.tokens - t;
-            const __mmask16 mask = static_cast<__mmask16>(left < 16 ? (1 << left) - 1 : 0xffff);
-            const __m512 scale = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, a.scales + t));
-            for (int row = 0; row < a.rows; ++row) {
-                const __m512 w = _mm512_maskz_loadu_ps(mask, a.w + row * a.w_stride + t);
-                _mm512_store_ps(&scaled[row][t], _mm512_mul_ps(w, scale));
-            }
-        }
-        args.w = scaled[0];
-        args.w_stride = kMaxPageTokens;
-    }
     constexpr void (*by_rows[4])(const KvValueArgs &, const float *, float *) = {
         value_rows<kWidth, 1>, value_rows<kWidth, 2>, value_rows<kWidth, 3>, value_rows<kWidth, 4>};
     for (int row = 0; row < a.rows; row += 4) {
         const int rows = a.rows - row < 4 ? a.rows - row : 4;
-        by_rows[rows - 1](args, args.w + row * args.w_stride, a.acc + row * a.acc_stride);
+        by_rows[rows - 1](a, a.w + row * a.w_stride, a.acc + row * a.acc_stride);
     }
 }
 
 void weight(const KvWeightArgs &a) {
-    const __m512 middle = _mm512_set1_ps(a.middle);
     __m512 offsets[kKvRows];
     for (int row = 0; row < a.rows; ++row)
         offsets[row] = _mm512_setzero_ps();
     for (int t = 0; t < a.tokens; t += 16) {
         const int left = a.tokens - t;
         const __mmask16 mask = static_cast<__mmask16>(left < 16 ? (1 << left) - 1 : 0xffff);
-        const __m512 scale = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, a.scales + t));
-        const __m512 shift =
-            _mm512_sub_ps(middle, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, a.zeros + t)));
+        const auto load = [&](const uint16_t *plane) {
+            return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, plane + t));
+        };
+        const __m512 scale = load(a.scales);
         for (int row = 0; row < a.rows; ++row) {
-            const __m512 p = _mm512_maskz_loadu_ps(mask, a.p + row * a.p_stride + t);
-            const __m512 w = _mm512_mul_ps(p, scale);
+            const __m512 w =
+                _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, a.p + row * a.p_stride + t), scale);
             _mm512_mask_storeu_ps(a.w + row * a.w_stride + t, mask, w);
+            if (!a.zeros) continue;
+            const __m512 shift = _mm512_sub_ps(_mm512_set1_ps(a.middle), load(a.zeros));
             offsets[row] = _mm512_mask3_fmadd_ps(w, shift, offsets[row], mask);
         }
     }
-    for (int row = 0; row < a.rows; ++row)
+    for (int row = 0; a.zeros && row < a.rows; ++row)
         a.offset[row] += _mm512_reduce_add_ps(offsets[row]);
 }
 

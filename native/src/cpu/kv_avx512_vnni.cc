@@ -9,6 +9,8 @@
 // scores, where lanes are tokens, and four tokens of a channel for values, where lanes are channels.
 #include <immintrin.h>
 
+#include <algorithm>
+
 #include "cpu/kv_kernel.h"
 
 namespace tarpon::cpu {
@@ -161,13 +163,13 @@ void score(const KvScoreArgs &a) {
 
 // ---- Values: lanes are channels, in fours of tokens
 
-constexpr int kMaxPageTokens = 128;
+constexpr int kMaxFours = (kKvSplitTokens + 3 + 31) / 32 * 8;
 
 // Weights of the tokens of a call in whole numbers: of each four tokens the high bytes, then the low
 // ones. The first of a four is at a multiple of four in the page; tokens outside the call weigh
 // nothing.
 struct alignas(64) Weights {
-    int32_t fours[4][kMaxPageTokens / 4][2];
+    int32_t fours[4][kMaxFours][2];
     float scale[4], sum[4];
 };
 
@@ -185,47 +187,33 @@ __m512i weight_bytes(__m512i x) {
                                     _mm512_or_si512(high, low));
 }
 
-// Scales of 16 tokens from `from` on, of which only those in `lanes` may be read; zero elsewhere.
-__m512 load_scales(const uint16_t *scales, int t, __mmask16 lanes) {
-    return scales ? _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, scales + t))
-                  : _mm512_maskz_mov_ps(lanes, _mm512_set1_ps(1));
-}
-
 template <int kRows>
 void make_weights(const KvValueArgs &a, const float *w, int lead, Weights *out) {
-    constexpr int kVectors = kMaxPageTokens / 16;
-    const int end = lead + a.tokens, vectors = (end + 15) / 16;
-    __m512 weighted[kVectors], most[kRows];
-    const uint16_t *scales = a.scales ? a.scales - lead : nullptr;
-    __mmask16 lanes[kVectors];
-    __m512 scale[kVectors];
-    for (int i = 0; i < vectors; ++i) {
-        const uint32_t below = end - 16 * i >= 16 ? 0xffff : (1u << (end - 16 * i)) - 1;
-        lanes[i] = static_cast<__mmask16>(i == 0 ? below & ~((1u << lead) - 1) : below);
-        scale[i] = load_scales(scales, 16 * i, lanes[i]);
-    }
-    for (int row = 0; row < kRows; ++row) {
-        const float *from = w + row * a.w_stride - lead;
-        most[row] = _mm512_setzero_ps();
-        for (int i = 0; i < vectors; ++i) {
-            weighted[i] = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes[i], from + 16 * i), scale[i]);
-            most[row] = _mm512_max_ps(most[row], weighted[i]);
-        }
-        const float largest = _mm512_reduce_max_ps(most[row]);
+    const int end = lead + a.tokens;
+    const auto load = [&](const float *row, int t) {
+        const int left = end - t;
+        const uint32_t below = left >= 16 ? 0xffff : left <= 0 ? 0 : (1u << left) - 1;
+        const uint32_t lanes = t == 0 ? below & ~((1u << lead) - 1) : below;
+        return _mm512_maskz_loadu_ps(static_cast<__mmask16>(lanes), row + t);
+    };
+    for (int r = 0; r < kRows; ++r) {
+        const float *row = w + r * a.w_stride - lead;
+        __m512 most = _mm512_setzero_ps();
+        for (int t = 0; t < end; t += 16)
+            most = _mm512_max_ps(most, load(row, t));
+        const float largest = _mm512_reduce_max_ps(most);
         const __m512 inverse = _mm512_set1_ps(largest > 0 ? kLargest / largest : 0.0f);
         __m512i sum = _mm512_setzero_si512();
-        for (int i = 0; i < vectors; i += 2) {
-            const auto whole = [&](int j) {
-                return j < vectors ? _mm512_cvtps_epi32(_mm512_mul_ps(weighted[j], inverse))
-                                   : _mm512_setzero_si512();
+        for (int t = 0; t < end; t += 32) {
+            const auto whole = [&](int at) {
+                return _mm512_cvtps_epi32(_mm512_mul_ps(load(row, at), inverse));
             };
-            // 32 tokens in 16 bits: fours of the two vectors take turns.
-            const __m512i x = _mm512_packs_epi32(whole(i), whole(i + 1));
+            const __m512i x = _mm512_packs_epi32(whole(t), whole(t + 16));
             sum = _mm512_dpwssd_epi32(sum, x, _mm512_set1_epi16(1));
-            _mm512_store_si512(out->fours[row][4 * i], weight_bytes(x));
+            _mm512_store_si512(out->fours[r][t / 4], weight_bytes(x));
         }
-        out->scale[row] = largest / kLargest;
-        out->sum[row] = static_cast<float>(_mm512_reduce_add_epi32(sum));
+        out->scale[r] = largest / kLargest;
+        out->sum[r] = static_cast<float>(_mm512_reduce_add_epi32(sum));
     }
 }
 
@@ -269,17 +257,19 @@ struct Pass {
     static constexpr int kBitsOf = kBits[kWidth], kPlaneBits = kBitsOf == 3 ? 2 : kBitsOf;
     const uint8_t *codes, *upper;
     int64_t stride, upper_stride;
-    int half;
+    int half, column;
 
-    Pass(const KvValueArgs &a, int token, int pass) {
+    Pass(const KvValueArgs &a, int pass) {
         stride = a.head_dim * kPlaneBits / 8;
         upper_stride = a.head_dim / 8;
         half = pass % 2;
-        const int column = kBitsOf <= 3 ? (a.first_channel / 64 + pass / 2) * 16
-                                        : (a.first_channel / 32 + pass) * 4 * kBitsOf;
-        codes = a.codes + token * stride + column;
-        upper =
-            a.codes + int64_t{a.page_tokens} * a.head_dim / 4 + token * upper_stride + column / 2;
+        column = kBitsOf <= 3 ? (a.first_channel / 64 + pass / 2) * 16
+                              : (a.first_channel / 32 + pass) * 4 * kBitsOf;
+    }
+
+    void go_to(const KvValueArgs &a, const uint8_t *page, int token) {
+        codes = page + token * stride + column;
+        upper = page + int64_t{a.page_tokens} * a.head_dim / 4 + token * upper_stride + column / 2;
     }
 
     void next(__m512i *even, __m512i *odd) {
@@ -343,31 +333,35 @@ void value_rows(const KvValueArgs &a, const float *w, float *acc) {
     constexpr float middle = static_cast<float>(1 << (kBits[kWidth] - 1)) - 0.5f;
     const int passes = kBits[kWidth] <= 3 ? (a.channels + 63) / 64 * 2 : a.channels / 32;
     for (int pass = 0; pass < passes; ++pass) {
-        Pass<kWidth> codes(a, a.first_token - lead, pass);
+        Pass<kWidth> codes(a, pass);
         __m512i even_high[kRows], even_low[kRows], odd_high[kRows], odd_low[kRows];
         for (int row = 0; row < kRows; ++row)
             even_high[row] = even_low[row] = odd_high[row] = odd_low[row] = _mm512_setzero_si512();
-        for (int four = 0; four < fours; ++four) {
-            __m512i even, odd;
-            codes.next(&even, &odd);
+        const uint8_t *const *page = a.pages;
+        for (int four = 0, token = a.first_token - lead; four < fours; ++page, token = 0) {
+            codes.go_to(a, *page, token);
+            const int stop = std::min(fours, four + (a.page_tokens - token) / 4);
+            for (; four < stop; ++four) {
+                __m512i even, odd;
+                codes.next(&even, &odd);
 #pragma GCC unroll 4
-            for (int row = 0; row < kRows; ++row) {
-                const __m512i h = _mm512_set1_epi32(weights.fours[row][four][0]);
-                const __m512i l = _mm512_set1_epi32(weights.fours[row][four][1]);
-                even_high[row] = _mm512_dpbusd_epi32(even_high[row], even, h);
-                odd_high[row] = _mm512_dpbusd_epi32(odd_high[row], odd, h);
-                even_low[row] = _mm512_dpbusd_epi32(even_low[row], even, l);
-                odd_low[row] = _mm512_dpbusd_epi32(odd_low[row], odd, l);
+                for (int row = 0; row < kRows; ++row) {
+                    const __m512i h = _mm512_set1_epi32(weights.fours[row][four][0]);
+                    const __m512i l = _mm512_set1_epi32(weights.fours[row][four][1]);
+                    even_high[row] = _mm512_dpbusd_epi32(even_high[row], even, h);
+                    odd_high[row] = _mm512_dpbusd_epi32(odd_high[row], odd, h);
+                    even_low[row] = _mm512_dpbusd_epi32(even_low[row], even, l);
+                    odd_low[row] = _mm512_dpbusd_epi32(odd_low[row], odd, l);
+                }
             }
         }
         for (int row = 0; row < kRows; ++row) {
-            // Sums of 128 tokens at most: 256 * high stays within 32 bits.
             const __m512 scale = _mm512_set1_ps(weights.scale[row]);
-            const __m512 offset = _mm512_set1_ps(-middle * weights.sum[row] * weights.scale[row]);
+            const __m512 offset = _mm512_set1_ps(-middle * weights.sum[row]);
             const auto sum = [&](__m512i h, __m512i l) {
-                return _mm512_fmadd_ps(
-                    _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(h, 8), l)), scale,
-                    offset);
+                const __m512 whole = _mm512_fmadd_ps(_mm512_cvtepi32_ps(h), _mm512_set1_ps(256),
+                                                     _mm512_cvtepi32_ps(l));
+                return _mm512_mul_ps(_mm512_add_ps(whole, offset), scale);
             };
             const __m512 even = sum(even_high[row], even_low[row]),
                          odd = sum(odd_high[row], odd_low[row]);

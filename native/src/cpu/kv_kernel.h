@@ -11,6 +11,7 @@ namespace tarpon::cpu {
 
 inline constexpr int kKvRows = 8;   // most rows of a call
 inline constexpr int kKvTile = 16;  // tokens of a tile of K codes
+inline constexpr int kKvSplitTokens = 512;
 
 // A query as kernels want it, made once and used for all its keys. `packed` has room for
 // kv_packed_floats(); kernels that need nothing leave it alone.
@@ -51,11 +52,11 @@ struct KvMeanArgs {
     int64_t score_stride;
 };
 
-// What probabilities become in mode rotatekv before values are summed: w[row][t] = p[row][t] *
-// scale[t], and offset[row] += sum of w * (middle - zero[t]), which every channel gets: levels count
-// from the middle of the codes. Width 16 has no scales and is not weighted.
+// What probabilities become before values are summed: w[row][t] = p[row][t] * scale[t], for tokens of
+// a page; with zero points, offset[row] += sum of w * (middle - zero[t]), which every channel gets:
+// levels count from the middle of the codes. Width 16 has no scales and is not weighted.
 struct KvWeightArgs {
-    const uint16_t *scales, *zeros;  // binary16, of the first token
+    const uint16_t *scales, *zeros;  // binary16, of the first token; zeros null in mode tarpon
     float middle;                    // (2^bits - 1) / 2
     int tokens, rows;
     const float *p;
@@ -65,13 +66,14 @@ struct KvWeightArgs {
     float *offset;
 };
 
-// acc[row] += w[row][t] * scale[t] * level of the code, for tokens of a page and a range of channels.
+// acc[row] += w[row][t] * level of the code, for consecutive tokens of a split and a range of
+// channels. Tokens go on from page to page.
 struct KvValueArgs {
-    const uint8_t *codes;    // a head's plane of V codes
-    const uint16_t *scales;  // binary16, of the first token; null for ones
+    const uint8_t *const *pages;  // a head's planes of V codes
     int head_dim, page_tokens;
     int first_channel, channels;  // multiples of 64, but for the last chunk of a head of 96
-    int first_token, tokens;
+    int first_token;              // in the first page
+    int tokens;                   // at most kKvSplitTokens
     const float *w;
     int64_t w_stride;
     int rows;

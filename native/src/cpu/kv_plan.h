@@ -156,8 +156,6 @@ struct KvCpuPlan::Stretch {
     }
 };
 
-inline constexpr int kKvSplitTokens = 512;
-
 inline int kv_width_index(int bits) {
     return bits == 2 ? 0 : bits == 3 ? 1 : bits == 4 ? 2 : bits == 8 ? 3 : 4;
 }

@@ -43,7 +43,7 @@ void weight(const KvWeightArgs &a) {
         for (int t = 0; t < a.tokens; ++t) {
             const float w = a.p[row * a.p_stride + t] * to_float(half_t{a.scales[t]});
             a.w[row * a.w_stride + t] = w;
-            a.offset[row] += w * (a.middle - to_float(half_t{a.zeros[t]}));
+            if (a.zeros) a.offset[row] += w * (a.middle - to_float(half_t{a.zeros[t]}));
         }
     }
 }
@@ -53,11 +53,11 @@ void value(const KvValueArgs &a) {
     constexpr int bits = kBits[kWidth];
     const Format format{a.head_dim, 1, a.page_tokens, bits, bits};
     for (int t = 0; t < a.tokens; ++t) {
-        const float scale = a.scales ? to_float(half_t{a.scales[t]}) : 1.0f;
+        const int token = a.first_token + t;
+        const uint8_t *codes = a.pages[token / a.page_tokens];
         for (int i = 0; i < a.channels; ++i) {
             const float v =
-                scale *
-                level(v_code(a.codes, format, a.first_token + t, a.first_channel + i), bits);
+                level(v_code(codes, format, token % a.page_tokens, a.first_channel + i), bits);
             for (int row = 0; row < a.rows; ++row)
                 a.acc[row * a.acc_stride + i] += a.w[row * a.w_stride + t] * v;
         }

@@ -121,49 +121,55 @@ void KvCpuPlan::score_turned(const Stretch &stretch, int64_t first, int64_t end,
 // Adds the values of [begin, end), weighted, to the partial results of one head.
 void KvCpuPlan::add_values(const Stretch &stretch, int kv_head, int64_t begin, int64_t end,
                            const float *probabilities, float *const *partials) const noexcept {
-    constexpr int kMaxPageTokens = 128;
+    constexpr int kMaxPages = kKvSplitTokens / 64 + 1;
     const Format &f = problem_.format;
     const int channels = group_channels(f), rows = stretch.rows;
-    const int64_t acc_stride = rows > 1 ? partials[1] - partials[0] : 0;
-    alignas(64) float weights[kKvRows][kMaxPageTokens];
-    float offsets[kMaxGroups][kKvRows] = {};
-    stretch.for_pages(begin, end, [&](int64_t token, int64_t stop) {
-        const uint8_t *block = stretch.page(token) + int64_t{kv_head} * layout_.bytes;
-        const int place = static_cast<int>(token % f.page_tokens);
-        const int tokens = static_cast<int>(stop - token);
-        const auto *scales = reinterpret_cast<const uint16_t *>(block + layout_.v_scales);
-        const auto *zeros = reinterpret_cast<const uint16_t *>(block + layout_.v_zeros);
-        for (int group = 0; group < scale_groups(f); ++group) {
-            const int at = scale_index(f, group, place);
-            KvValueArgs values{block + layout_.v_codes,
-                               has_scales(f.v_bits) ? scales + at : nullptr,
-                               f.head_dim,
-                               f.page_tokens,
-                               group * channels,
-                               channels,
-                               place,
-                               tokens,
-                               probabilities + (token - begin),
-                               kScoreStride,
-                               rows,
-                               partials[0] + group * channels,
-                               acc_stride};
-            if (problem_.rotatekv() && has_scales(f.v_bits)) {
-                kernels_.weight({scales + at, zeros + at,
-                                 static_cast<float>(1 << (f.v_bits - 1)) - 0.5f, tokens, rows,
-                                 values.w, kScoreStride, weights[0], kMaxPageTokens,
-                                 offsets[group]});
-                values.scales = nullptr;
-                values.w = weights[0];
-                values.w_stride = kMaxPageTokens;
-            }
-            kernels_.value[kv_width_index(f.v_bits)](values);
-        }
+    const int place = static_cast<int>(begin % f.page_tokens);
+    alignas(64) float weights[kKvRows][kKvSplitTokens];
+    const uint8_t *blocks[kMaxPages], *codes[kMaxPages];
+    int pages = 0;
+    stretch.for_pages(begin, end, [&](int64_t token, int64_t) {
+        blocks[pages] = stretch.page(token) + int64_t{kv_head} * layout_.bytes;
+        codes[pages] = blocks[pages] + layout_.v_codes;
+        ++pages;
     });
-    if (!problem_.rotatekv() || !has_scales(f.v_bits)) return;
-    for (int r = 0; r < rows; ++r) {
-        for (int i = 0; i < f.head_dim; ++i)
-            partials[r][i] += offsets[i / channels][r];
+    for (int group = 0; group < scale_groups(f); ++group) {
+        float offsets[kKvRows] = {};
+        KvValueArgs values{codes,
+                           f.head_dim,
+                           f.page_tokens,
+                           group * channels,
+                           channels,
+                           place,
+                           static_cast<int>(end - begin),
+                           probabilities,
+                           kScoreStride,
+                           rows,
+                           partials[0] + group * channels,
+                           rows > 1 ? partials[1] - partials[0] : 0};
+        if (has_scales(f.v_bits)) {
+            int page = 0;
+            stretch.for_pages(begin, end, [&](int64_t token, int64_t stop) {
+                const uint8_t *block = blocks[page++];
+                const int at = scale_index(f, group, static_cast<int>(token % f.page_tokens));
+                const auto plane = [&](int offset) {
+                    return reinterpret_cast<const uint16_t *>(block + offset) + at;
+                };
+                kernels_.weight({plane(layout_.v_scales),
+                                 problem_.rotatekv() ? plane(layout_.v_zeros) : nullptr,
+                                 static_cast<float>(1 << (f.v_bits - 1)) - 0.5f,
+                                 static_cast<int>(stop - token), rows,
+                                 probabilities + (token - begin), kScoreStride,
+                                 weights[0] + (token - begin), kKvSplitTokens, offsets});
+            });
+            values.w = weights[0];
+            values.w_stride = kKvSplitTokens;
+        }
+        kernels_.value[kv_width_index(f.v_bits)](values);
+        for (int r = 0; problem_.rotatekv() && r < rows; ++r) {
+            for (int i = 0; i < channels; ++i)
+                partials[r][group * channels + i] += offsets[r];
+        }
     }
 }
 
