@@ -253,16 +253,6 @@ struct Avx2Lanes {
             largest = larger_key(largest, load(values + i));
         return largest_of(largest);
     }
-    static bool all_below(const float *values, int64_t n, float factor, float limit) {
-        __m256 above = _mm256_setzero_ps();
-        for (int64_t i = 0; i < n; i += 8) {
-            const F x = abs(load(values + i) * F(factor));
-            // A NaN is not below.
-            above = _mm256_or_ps(above, _mm256_cmp_ps(x.v, _mm256_set1_ps(limit), _CMP_NLT_UQ));
-        }
-        return _mm256_movemask_ps(above) == 0;
-    }
-
     class Sum {
       public:
         void add(int64_t i, F x) {

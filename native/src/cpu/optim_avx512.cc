@@ -57,12 +57,12 @@ struct Avx512Lanes {
         }
     }
 
-    static void decode(const CodeMap &map, const uint8_t *codes, int64_t n, float factor,
-                       float *out) {
+    [[gnu::always_inline]] static void decode(const CodeMap &map, const uint8_t *codes, int64_t n,
+                                              float factor, float *out) {
         decode_avx512(map, codes, n, factor, out);
     }
-    static void encode(const CodeMap &map, const float *values, int64_t n, float factor,
-                       uint8_t *codes) {
+    [[gnu::always_inline]] static void encode(const CodeMap &map, const float *values, int64_t n,
+                                              float factor, uint8_t *codes) {
         encode_avx512(map, values, n, factor, codes);
     }
 
@@ -83,16 +83,6 @@ struct Avx512Lanes {
         }
         return _mm512_reduce_max_epu32(largest);
     }
-    static bool all_below(const float *values, int64_t n, float factor, float limit) {
-        __mmask16 above = 0;
-        const __m512 factors = _mm512_set1_ps(factor), limits = _mm512_set1_ps(limit);
-        for (int64_t i = 0; i < n; i += 16) {
-            const __m512 x = _mm512_abs_ps(_mm512_mul_ps(_mm512_loadu_ps(values + i), factors));
-            above |= _mm512_cmp_ps_mask(x, limits, _CMP_NLT_UQ);  // a NaN is not below
-        }
-        return above == 0;
-    }
-
     class Sum {
       public:
         void add(int64_t, F x) {

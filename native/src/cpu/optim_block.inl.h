@@ -87,7 +87,7 @@ void encode_codes(const CodeMap &map, const float *values, int64_t n, float fact
     if (n % kPad != 0) std::memcpy(codes, copy, static_cast<size_t>(n));
 }
 
-inline MapKind state_map(int signed_slots, int slot) {
+constexpr MapKind state_map(int signed_slots, int slot) {
     return signed_slots >> slot & 1 ? MapKind::kDynamicSigned : MapKind::kDynamicUnsigned;
 }
 
@@ -185,6 +185,13 @@ void store_param(const TensorEntry &t, int64_t base, int64_t n, const float *val
     if (t.copy) put(t.copy, t.copy_dtype);
 }
 
+// Whether all of padded(n) gradients are below the limit once multiplied. The largest decides, since
+// rounding keeps the order; a NaN is the largest.
+template <class Lanes>
+bool all_below_limit(const float *grad, int64_t n, float multiplier) {
+    return lanes::as_float(Lanes::largest_key(grad, padded(n))) * multiplier < kGradientLimit;
+}
+
 // The parameters, gradients and states of one block, as floats.
 template <class Lanes, class R>
 struct Block {
@@ -194,13 +201,19 @@ struct Block {
     float *state[kMaxStates];
     alignas(64) float buffer[2 + kMaxStates][kBlockElems];
 
-    // False if a gradient is not finite.
-    bool load(const TensorEntry &t, const Coefficients &c, int64_t block) {
+    // All but the states. False if a gradient is not finite.
+    bool load_values(const TensorEntry &t, const Coefficients &c, int64_t block) {
         base = block * kBlockElems;
         n = std::min<int64_t>(kBlockElems, t.elems - base);
         grad = widened<Lanes>(t.grad, t.grad_dtype, base, n, buffer[0]);
-        if (!Lanes::all_below(grad, padded(n), c.grad_multiplier, kGradientLimit)) return false;
+        if (!all_below_limit<Lanes>(grad, n, c.grad_multiplier)) return false;
         param = const_cast<float *>(widened<Lanes>(t.param, t.param_dtype, base, n, buffer[1]));
+        return true;
+    }
+
+    // False if a gradient is not finite.
+    bool load(const TensorEntry &t, const Coefficients &c, int64_t block) {
+        if (!load_values(t, c, block)) return false;
         for (int slot = 0; slot < kMaxStates; ++slot) {
             if (R::kReads >> slot & 1) {
                 state[slot] = load_state<Lanes>(t, slot, R::kSigned, base, n, buffer[2 + slot]);
@@ -210,13 +223,13 @@ struct Block {
     }
 };
 
-// Calls put(i, p, delta, states) for every vector of the block.
+// Calls put(i, p, delta, states) for every vector of elements [begin, end) of the block.
 template <class Lanes, class R, class Put>
 void for_each_vector(const Block<Lanes, R> &b, const TensorEntry &t, const Coefficients &c,
-                     Put put) {
+                     int64_t begin, int64_t end, Put put) {
     using F = typename Lanes::F;
     const float *norms = t.inverse_norms ? t.inverse_norms + b.base % t.columns : nullptr;
-    for (int64_t i = 0; i < padded(b.n); i += Lanes::kWidth) {
+    for (int64_t i = begin; i < end; i += Lanes::kWidth) {
         const F p = Lanes::load(b.param + i);
         const F g = Lanes::load(b.grad + i) * F(c.grad_multiplier);
         F s[kMaxStates];
@@ -229,9 +242,83 @@ void for_each_vector(const Block<Lanes, R> &b, const TensorEntry &t, const Coeff
     }
 }
 
+constexpr int64_t kGroup = 64;  // codes that are made at a time
+
+// Calls body(slot) for every bit of kMask, with the slot as a constant, so that its map is one too.
+template <int kMask, class Body>
+[[gnu::always_inline]] inline void for_each_slot(const Body &body) {
+    [&]<int... kSlots>(std::integer_sequence<int, kSlots...>) {
+        (
+            [&] {
+                if constexpr (kMask >> kSlots & 1) body(std::integral_constant<int, kSlots>{});
+            }(),
+            ...);
+    }
+    (std::make_integer_sequence<int, kMaxStates>{});
+}
+
+// Whole blocks [first, last) with kDynamic8 states, rounded to nearest. The codes of a block are
+// made while the next one is updated, 64 at a time in turn: an update waits for its square roots and
+// divisions, an encoder for nothing.
 template <class Lanes, class R>
-int64_t step_blocks(const TensorEntry &t, const Coefficients &coefficients,
-                    const Rounding &rounding, int64_t first, int64_t last) noexcept {
+int64_t step_whole_blocks(const TensorEntry &t, const Coefficients &coefficients,
+                          const Rounding &rounding, int64_t first, int64_t last) noexcept {
+    using F = typename Lanes::F;
+    const Coefficients c = coefficients;
+    alignas(64) float buffer[2][kMaxStates][kBlockElems];
+    uint8_t *codes[kMaxStates];
+    float factor[kMaxStates] = {};
+    for (int slot = 0; slot < kMaxStates; ++slot)
+        codes[slot] = static_cast<uint8_t *>(t.state[slot]);
+    int64_t skipped = 0, pending = -1;  // the block in buffer[!turn] that has no codes yet
+    int turn = 0;
+    Block<Lanes, R> b;
+    const auto encode = [&](int64_t i) {
+        for_each_slot<R::kWrites>([&](auto slot) {
+            Lanes::encode(code_map(state_map(R::kSigned, slot)), buffer[!turn][slot] + i, kGroup,
+                          factor[slot], codes[slot] + pending * kBlockElems + i);
+        });
+    };
+    for (int64_t block = first; block < last; ++block) {
+        if (!b.load_values(t, c, block)) {
+            ++skipped;
+            continue;
+        }
+        for (int slot = 0; slot < kMaxStates; ++slot)
+            b.state[slot] = buffer[turn][slot];
+        typename Lanes::Key largest[kMaxStates] = {};
+        for (int64_t group = 0; group < kBlockElems; group += kGroup) {
+            for_each_slot<R::kReads>([&](auto slot) {
+                Lanes::decode(code_map(state_map(R::kSigned, slot)), codes[slot] + b.base + group,
+                              kGroup, t.absmax[slot][block], buffer[turn][slot] + group);
+            });
+            for_each_vector(b, t, c, group, group + kGroup, [&](int64_t i, F p, F delta, F *s) {
+                if constexpr (R::kMoves) Lanes::store(b.param + i, p - delta);
+                for_each_slot<R::kWrites>([&](auto slot) {
+                    Lanes::store(buffer[turn][slot] + i, s[slot]);
+                    largest[slot] = Lanes::larger_key(largest[slot], s[slot]);
+                });
+            });
+            if (pending >= 0) encode(group);
+        }
+        if constexpr (R::kMoves) store_param<Lanes>(t, b.base, b.n, b.param, rounding);
+        for_each_slot<R::kWrites>([&](auto slot) {
+            const float absmax = lanes::as_float(Lanes::largest_of(largest[slot]));
+            t.absmax[slot][block] = absmax;
+            factor[slot] = reciprocal_absmax(absmax);
+        });
+        pending = block;
+        turn = !turn;
+    }
+    for (int64_t group = 0; pending >= 0 && group < kBlockElems; group += kGroup)
+        encode(group);
+    return skipped;
+}
+
+// Blocks of any kind, one after the other.
+template <class Lanes, class R>
+int64_t step_any_blocks(const TensorEntry &t, const Coefficients &coefficients,
+                        const Rounding &rounding, int64_t first, int64_t last) noexcept {
     using F = typename Lanes::F;
     const Coefficients c = coefficients;
     int64_t skipped = 0;
@@ -244,7 +331,7 @@ int64_t step_blocks(const TensorEntry &t, const Coefficients &coefficients,
         // The padding's states are zeros before a step but need not be after it.
         const bool whole = b.n == padded(b.n);
         typename Lanes::Key largest[kMaxStates] = {};
-        for_each_vector(b, t, c, [&](int64_t i, F p, F delta, const F *s) {
+        for_each_vector(b, t, c, 0, padded(b.n), [&](int64_t i, F p, F delta, const F *s) {
             if constexpr (R::kMoves) Lanes::store(b.param + i, p - delta);
             for (int slot = 0; slot < kMaxStates; ++slot) {
                 if (R::kWrites >> slot & 1) {
@@ -267,6 +354,20 @@ int64_t step_blocks(const TensorEntry &t, const Coefficients &coefficients,
     return skipped;
 }
 
+template <class Lanes, class R>
+int64_t step_blocks(const TensorEntry &t, const Coefficients &c, const Rounding &rounding,
+                    int64_t first, int64_t last) noexcept {
+    int64_t skipped = 0;
+    if constexpr (R::kWrites != 0) {
+        if (t.format == StateFormat::kDynamic8 && !rounding.stochastic_states) {
+            const int64_t whole = std::clamp(t.elems / kBlockElems, first, last);
+            skipped = step_whole_blocks<Lanes, R>(t, c, rounding, first, whole);
+            first = whole;
+        }
+    }
+    return skipped + step_any_blocks<Lanes, R>(t, c, rounding, first, last);
+}
+
 template <class Lanes>
 GradSum grad_sum(const TensorEntry &t, float multiplier, int64_t first, int64_t last) noexcept {
     typename Lanes::Sum sum;
@@ -276,7 +377,7 @@ GradSum grad_sum(const TensorEntry &t, float multiplier, int64_t first, int64_t 
         const int64_t base = block * kBlockElems;
         const int64_t n = std::min<int64_t>(kBlockElems, t.elems - base);
         const float *grad = widened<Lanes>(t.grad, t.grad_dtype, base, n, buffer);
-        finite &= Lanes::all_below(grad, padded(n), multiplier, kGradientLimit);
+        finite &= all_below_limit<Lanes>(grad, n, multiplier);
         for (int64_t i = 0; i < padded(n); i += Lanes::kWidth)
             sum.add(i, Lanes::load(grad + i) * typename Lanes::F(multiplier));
     }
@@ -305,7 +406,8 @@ double direction_squares(const TensorEntry &t, const Coefficients &c, int64_t fi
     Block<Lanes, LambRule> b;
     for (int64_t block = first; block < last; ++block) {
         if (!b.load(t, c, block)) continue;
-        for_each_vector(b, t, c, [&](int64_t i, F, F delta, const F *) { sum.add(i, delta); });
+        for_each_vector(b, t, c, 0, padded(b.n),
+                        [&](int64_t i, F, F delta, const F *) { sum.add(i, delta); });
     }
     return sum.total();
 }

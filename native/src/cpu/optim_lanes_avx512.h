@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "optim/codec.h"
@@ -78,34 +79,28 @@ inline F32x16 copy_sign(F32x16 magnitude, F32x16 x) {
 
 // The byte planes of a map's 256 values: plane b holds byte b of each.
 struct DecodePlanes {
-    alignas(64) uint8_t bytes[4][256];
+    alignas(64) uint8_t bytes[4][256] = {};
 
-    explicit DecodePlanes(const optim::CodeMap &map) {
+    constexpr explicit DecodePlanes(const optim::CodeMap &map) {
         for (int code = 0; code < 256; ++code) {
-            const uint32_t bits = optim::lanes::as_bits(map.value[code]);
+            const uint32_t bits = std::bit_cast<uint32_t>(map.value[code]);
             for (int b = 0; b < 4; ++b)
                 bytes[b][code] = static_cast<uint8_t>(bits >> 8 * b);
         }
     }
 };
 
-inline const DecodePlanes &decode_planes(optim::MapKind kind) {
-    static const DecodePlanes planes[optim::kMapKinds] = {
-        DecodePlanes(optim::code_map(optim::MapKind(0))),
-        DecodePlanes(optim::code_map(optim::MapKind(1))),
-        DecodePlanes(optim::code_map(optim::MapKind(2))),
-        DecodePlanes(optim::code_map(optim::MapKind(3))),
-        DecodePlanes(optim::code_map(optim::MapKind(4))),
-        DecodePlanes(optim::code_map(optim::MapKind(5)))};
-    return planes[static_cast<int>(kind)];
-}
+inline constexpr DecodePlanes kDecodePlanes[optim::kMapKinds] = {
+    DecodePlanes(optim::detail::kMaps[0]), DecodePlanes(optim::detail::kMaps[1]),
+    DecodePlanes(optim::detail::kMaps[2]), DecodePlanes(optim::detail::kMaps[3]),
+    DecodePlanes(optim::detail::kMaps[4]), DecodePlanes(optim::detail::kMaps[5])};
 
 // 64 codes at a time: each byte of the values is looked up with two 128-entry byte permutations,
 // then the four bytes of each value are interleaved. A gather would take ten times as long.
-inline void decode_avx512(const optim::CodeMap &map, const uint8_t *codes, int64_t n, float factor,
-                          float *out) {
+[[gnu::always_inline]] inline void decode_avx512(const optim::CodeMap &map, const uint8_t *codes,
+                                                 int64_t n, float factor, float *out) {
     const __m512 factors = _mm512_set1_ps(factor);
-    const DecodePlanes &planes = decode_planes(map.kind);
+    const DecodePlanes &planes = kDecodePlanes[static_cast<int>(map.kind)];
     // Interleaving works within 128-bit quarters: with the 4x4 matrix of dwords transposed first,
     // its results are 16 consecutive values each.
     const __m512i transpose =
@@ -145,14 +140,18 @@ struct EncoderTables {
     // All bits of the fraction that count kUnsure or more.
     static constexpr int kSureBits = 0xffffff & -static_cast<int>(kUnsure);
 
-    alignas(64) uint32_t limit[32];
-    alignas(64) int32_t piece[32];
-    alignas(64) float scale[16], offset[16], last[16];
+    alignas(64) uint32_t limit[optim::kBinades] = {};
+    alignas(64) int32_t piece[optim::kBinades] = {};
+    alignas(64) float scale[optim::kMaxPieces] = {};
+    alignas(64) float offset[optim::kMaxPieces] = {};
+    alignas(64) float last[optim::kMaxPieces] = {};
 
-    explicit EncoderTables(const optim::CodeMap &map) {
-        std::memcpy(limit, map.binade_limit, sizeof limit);
-        std::memcpy(piece, map.binade_piece, sizeof piece);
-        for (int i = 0; i < 16; ++i) {
+    constexpr explicit EncoderTables(const optim::CodeMap &map) {
+        for (int i = 0; i < optim::kBinades; ++i) {
+            limit[i] = map.binade_limit[i];
+            piece[i] = map.binade_piece[i];
+        }
+        for (int i = 0; i < optim::kMaxPieces; ++i) {
             scale[i] = map.piece_scale[i] * kOne;
             // Raised by as much as the map's guess is lowered, so that what may be wrong lies just
             // above an integer; a piece of one index stays in the middle between two.
@@ -162,14 +161,10 @@ struct EncoderTables {
     }
 };
 
-inline const EncoderTables &encoder_tables(optim::MapKind kind) {
-    static const EncoderTables dynamic_signed(optim::code_map(optim::MapKind::kDynamicSigned)),
-        dynamic_unsigned(optim::code_map(optim::MapKind::kDynamicUnsigned)),
-        dynamic4(optim::code_map(optim::MapKind::kDynamic4));
-    return kind == optim::MapKind::kDynamicSigned     ? dynamic_signed
-           : kind == optim::MapKind::kDynamicUnsigned ? dynamic_unsigned
-                                                      : dynamic4;
-}
+inline constexpr EncoderTables kEncoderTables[optim::kMapKinds] = {
+    EncoderTables(optim::detail::kMaps[0]), EncoderTables(optim::detail::kMaps[1]),
+    EncoderTables(optim::detail::kMaps[2]), EncoderTables(optim::detail::kMaps[3]),
+    EncoderTables(optim::detail::kMaps[4]), EncoderTables(optim::detail::kMaps[5])};
 
 // The lower 32 bytes: the upper byte of each dword of two vectors.
 struct UpperBytes {
@@ -186,7 +181,7 @@ template <bool kSigned>
 class DynamicEncoder {
   public:
     explicit DynamicEncoder(const optim::CodeMap &map)
-        : map_(map), tables_(encoder_tables(map.kind)) {}
+        : map_(map), tables_(kEncoderTables[static_cast<int>(map.kind)]) {}
 
     // 64 codes of values * factor.
     void encode(const float *values, __m512 factor, uint8_t *codes) const {
@@ -264,8 +259,8 @@ class DynamicEncoder {
 };
 
 template <bool kSigned>
-void encode_dynamic(const optim::CodeMap &map, const float *values, int64_t n, float factor,
-                    uint8_t *codes) {
+[[gnu::always_inline]] inline void encode_dynamic(const optim::CodeMap &map, const float *values,
+                                                  int64_t n, float factor, uint8_t *codes) {
     const DynamicEncoder<kSigned> encoder(map);
     const __m512 factors = _mm512_set1_ps(factor);
     for (int64_t i = 0; i < n; i += 64)
@@ -304,8 +299,8 @@ inline __m512i encode_normal_float4(const optim::CodeMap &map, __m512 x) {
     return code;
 }
 
-inline void encode_avx512(const optim::CodeMap &map, const float *values, int64_t n, float factor,
-                          uint8_t *codes) {
+[[gnu::always_inline]] inline void encode_avx512(const optim::CodeMap &map, const float *values,
+                                                 int64_t n, float factor, uint8_t *codes) {
     const __m512 factors = _mm512_set1_ps(factor);
     auto all = [&](auto encode) {
         for (int64_t i = 0; i < n; i += 16) {

@@ -50,13 +50,6 @@ struct ScalarLanes {
             largest = std::max(largest, lanes::as_bits(values[i]) & 0x7fffffffu);
         return largest;
     }
-    static bool all_below(const float *values, int64_t n, float factor, float limit) {
-        uint32_t largest = 0;
-        for (int64_t i = 0; i < n; ++i)
-            largest = std::max(largest, lanes::as_bits(values[i] * factor) & 0x7fffffffu);
-        return largest < lanes::as_bits(limit);
-    }
-
     class Sum {
       public:
         void add(int64_t i, F x) {
