@@ -10,6 +10,7 @@ namespace tarpon::cpu {
 namespace {
 
 struct F32 {
+    using Bits = float;
     static constexpr int kBytes = 4;
     static __m512 load(const void *x, int64_t i, __mmask16 mask) {
         return _mm512_maskz_loadu_ps(mask, static_cast<const float *>(x) + i);
@@ -20,6 +21,7 @@ struct F32 {
 };
 
 struct F16 {
+    using Bits = uint16_t;
     static constexpr int kBytes = 2;
     static __m512 load(const void *x, int64_t i, __mmask16 mask) {
         return _mm512_cvtph_ps(
@@ -32,6 +34,7 @@ struct F16 {
 };
 
 struct Bf16 {
+    using Bits = uint16_t;
     static constexpr int kBytes = 2;
     static __m512 load(const void *x, int64_t i, __mmask16 mask) {
         const __m256i half = _mm256_maskz_loadu_epi16(mask, static_cast<const uint16_t *>(x) + i);

@@ -1,15 +1,23 @@
-// The linear layer on the CPU: the table of variants, and the plan that packs the weights and
-// shares out the work. The kernels are behind linear_kernel.h.
+// The linear layer on the CPU: the table of variants (linear.cc), and the plan that packs the
+// weights and shares out the work (linear_plan.cc). The kernels are behind linear_kernel.h.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "backend.h"
 
 namespace tarpon::cpu {
 
-// Best first: cpu_avx512_bf16, cpu_avx512, cpu_avx2, cpu_scalar. A device serves those that its
-// instruction set includes.
+class ThreadPool;
+struct LinearKernel;
+
+// Best first. A device serves those that its instruction set includes.
 const std::vector<LinearVariant> &linear_variants();
+
+// A plan that runs `kernel`, which must be for the problem's weight type and dtype and outlive it.
+std::unique_ptr<LinearPlan> make_linear_plan(ThreadPool &pool, const LinearKernel &kernel,
+                                             const LinearProblem &problem,
+                                             const LinearWeights &weights);
 
 }  // namespace tarpon::cpu

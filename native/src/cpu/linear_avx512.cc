@@ -4,16 +4,13 @@
 namespace tarpon::cpu {
 namespace {
 
-// Two FMAs a pair. A bfloat16 is the upper half of a binary32.
+// Two FMAs a pair.
 struct FmaArithmetic {
     static constexpr int kWords = 2;
-    struct Weights {
-        __m512 even, odd;
-    };
-    static Weights weights(__m512i pairs) {
-        return {_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)),
-                _mm512_castsi512_ps(
-                    _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000))))};
+    using Weights = FloatPair;
+    template <class Codes>
+    static Weights weights(const Codes &codes, const uint8_t *unit, int j) {
+        return codes.floats(unit, j);
     }
     static __m512 multiply_add(const Weights &w, const uint32_t *a, __m512 sum) {
         const auto *values = reinterpret_cast<const float *>(a);
@@ -26,22 +23,22 @@ template <class T>
 struct Packer {
     using Elem = T;
     static constexpr int kWords = FmaArithmetic::kWords;
-    static void pack(const void *row, int64_t i, int64_t k, uint32_t out[2 * 16]) {
-        _mm512_store_ps(out, T::load(row, i, lane_mask(k - i)));
-        _mm512_store_ps(out + 16, T::load(row, i + 16, lane_mask(k - i - 16)));
+    static void pack(const void *x, int64_t count, uint32_t out[2 * 16]) {
+        _mm512_store_ps(out, T::load(x, 0, lane_mask(count)));
+        _mm512_store_ps(out + 16, T::load(x, 16, lane_mask(count - 16)));
     }
 };
 
 }  // namespace
 
-const LinearKernel *avx512_linear_kernel(tarpon_dtype dtype) {
+const LinearKernel *avx512_linear_kernel(tarpon_weight_type type, tarpon_dtype dtype) {
     switch (dtype) {
         case TARPON_F32:
-            return &kLinearKernel<FmaArithmetic, Packer<F32>>;
+            return kernel_for<FmaArithmetic, Packer<F32>>(type);
         case TARPON_F16:
-            return &kLinearKernel<FmaArithmetic, Packer<F16>>;
+            return kernel_for<FmaArithmetic, Packer<F16>>(type);
         case TARPON_BF16:
-            return &kLinearKernel<FmaArithmetic, Packer<Bf16>>;
+            return kernel_for<FmaArithmetic, Packer<Bf16>>(type);
     }
     return nullptr;
 }

@@ -2,17 +2,19 @@
 // their own instruction sets. Everything here is in an anonymous namespace, so that each has its
 // own copy; see linear_kernel.h for the layout and why.
 //
-// A tile of kRows rows by kVectors vectors keeps its sums in registers for a step of up to 128 inputs,
-// then adds them, times the scales, to the totals. The weights are multiplied as the integers
-// code - 8, which every format here holds exactly: the scale is applied once, in binary32, so that
-// the only roundings are those of the binary32 sums.
+// A tile of kRows rows by kVectors vectors keeps its sums in registers for a step of up to 128
+// inputs, then adds them, times the scales, to the totals. The weights are multiplied as integers
+// (or e4m3 numbers), which bfloat16 and binary32 hold exactly: the scale is applied once, in
+// binary32, so that the only roundings are those of the binary32 sums.
 //
-// The unpacking (one shift and one vpermw for 32 weights) is repeated for every tile of rows. It
-// costs nothing from 3 rows up: Zen 4 permutes and shifts on ports that the products leave idle,
-// and 4-bit weights are read from L2 with a quarter of the traffic of unpacked ones.
+// The unpacking (for 4-bit codes one shift and one vpermw for 32 weights) is repeated for every
+// tile of rows. It costs little from 3 rows up: Zen 4 permutes and shifts on ports that the
+// products leave idle, and codes are read from L2 with a fraction of the traffic of their values.
 #pragma once
 
 #include "cpu/avx512_elems.inl.h"
+#include "cpu/linear_avx512_codes.inl.h"
+#include "cpu/linear_gather.inl.h"
 #include "cpu/linear_kernel.h"
 #include "cpu/tile_dispatch.inl.h"
 
@@ -21,81 +23,63 @@ namespace {
 
 // ---- The tile ---------------------------------------------------------------------------------
 
-// Entry c and entry c + 16: bfloat16(c - 8). vpermw looks at 5 bits of each 16-bit lane; the fifth
-// belongs to the next code, and with both halves equal it needs no mask.
-inline __m512i code_table() {
-    alignas(64) static constexpr uint16_t kTable[32] = {
-        0xc100, 0xc0e0, 0xc0c0, 0xc0a0, 0xc080, 0xc040, 0xc000, 0xbf80, 0x0000, 0x3f80, 0x4000,
-        0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0, 0xc100, 0xc0e0, 0xc0c0, 0xc0a0, 0xc080, 0xc040,
-        0xc000, 0xbf80, 0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0};
-    return _mm512_load_si512(kTable);
-}
-
 // How a pair of weights meets a pair of activations. An Arithmetic has kWords (of a pair, see
-// linear_kernel.h), Weights (what 16 columns' pairs are multiplied as), weights(bfloat16 pairs) and
-// multiply_add(weights, words of a pair of activations, sum).
-template <class Arithmetic>
+// linear_kernel.h), Weights (what 16 columns' pairs are multiplied as), weights(codes, unit, pair)
+// and multiply_add(weights, words of a pair of activations, sum).
+template <class Arithmetic, class Codes>
 struct TileKernel {
+    // Not inlined: GCC allocates registers better for each shape alone.
     template <int kRows, int kVectors>
-    static void multiply(const TileArgs &t, float *totals);
+    [[gnu::noinline]] static void multiply(const TileArgs &t, float *totals);
 };
 
-template <class Arithmetic>
+template <class Arithmetic, class Codes>
 template <int kRows, int kVectors>
-void TileKernel<Arithmetic>::multiply(const TileArgs &t, float *totals) {
-    // Products have a latency of 4 to 6 cycles and start one a cycle: that many independent sums.
-    constexpr int kChains = kRows * kVectors >= 6 ? 1 : kRows * kVectors >= 3 ? 2 : 4;
-    const __m512i table = code_table();
+void TileKernel<Arithmetic, Codes>::multiply(const TileArgs &t, float *totals) {
+    const Codes decoder;
     const uint8_t *codes = t.codes;
     const uint32_t *a = t.activations;
     int64_t step = 0;
     for (int64_t first = 0; first < t.units; first += t.step_units, ++step) {
         const int64_t last = first + t.step_units < t.units ? first + t.step_units : t.units;
-        __m512 sum[kChains][kRows][kVectors];
-#pragma GCC unroll 4
-        for (int c = 0; c < kChains; ++c) {
+        __m512 sum[kRows][kVectors];
 #pragma GCC unroll 8
-            for (int r = 0; r < kRows; ++r) {
+        for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-                for (int v = 0; v < kVectors; ++v)
-                    sum[c][r][v] = _mm512_setzero_ps();
-            }
+            for (int v = 0; v < kVectors; ++v)
+                sum[r][v] = _mm512_setzero_ps();
         }
         for (int64_t u = first; u < last; ++u) {
 #pragma GCC unroll 4
             for (int j = 0; j < 4; ++j) {
                 typename Arithmetic::Weights w[kVectors];
 #pragma GCC unroll 4
-                for (int v = 0; v < kVectors; ++v) {
-                    const __m512i packed = _mm512_load_si512(codes + v * kUnitBytes);
-                    const __m512i index = _mm512_srli_epi16(packed, static_cast<unsigned>(4 * j));
-                    w[v] = Arithmetic::weights(_mm512_permutexvar_epi16(index, table));
-                }
+                for (int v = 0; v < kVectors; ++v)
+                    w[v] = Arithmetic::weights(decoder, codes + v * Codes::kUnitBytes, j);
 #pragma GCC unroll 8
                 for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
                     for (int v = 0; v < kVectors; ++v) {
-                        __m512 &s = sum[j % kChains][r][v];
-                        s = Arithmetic::multiply_add(w[v], a + r * Arithmetic::kWords, s);
+                        sum[r][v] =
+                            Arithmetic::multiply_add(w[v], a + r * Arithmetic::kWords, sum[r][v]);
                     }
                 }
                 a += kRows * Arithmetic::kWords;
             }
-            codes += kVectors * kUnitBytes;
+            codes += kVectors * Codes::kUnitBytes;
         }
-        const uint16_t *scales = t.scales + step / t.steps_per_group * kVectors * kLanes;
+        const int64_t group = step / t.steps_per_group;
+        const auto *x_sums = reinterpret_cast<const float *>(t.headers) + step * kRows;
 #pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) {
-            const __m512 scale = _mm512_cvtph_ps(
-                _mm256_loadu_si256(reinterpret_cast<const __m256i *>(scales + v * kLanes)));
+            const VectorScales<Codes::kBias> scales(t.scales, (group * kVectors + v) * kLanes);
 #pragma GCC unroll 8
             for (int r = 0; r < kRows; ++r) {
-                __m512 s = sum[0][r][v];
-#pragma GCC unroll 4
-                for (int c = 1; c < kChains; ++c)
-                    s = _mm512_add_ps(s, sum[c][r][v]);
-                float *total = totals + (r * kVectors + v) * kLanes;
-                _mm512_store_ps(total, _mm512_fmadd_ps(s, scale, _mm512_load_ps(total)));
+                __m512 s = sum[r][v];
+                if constexpr (Codes::kFactor != 1.0f)
+                    s = _mm512_mul_ps(s, _mm512_set1_ps(Codes::kFactor));
+                add_step(totals + (r * kVectors + v) * kLanes, s, scales,
+                         scales.has_offset ? x_sums[r] : 0.0f);
             }
         }
     }
@@ -103,30 +87,62 @@ void TileKernel<Arithmetic>::multiply(const TileArgs &t, float *totals) {
 
 // ---- Packing ----------------------------------------------------------------------------------
 
-// Packer::pack(row, i, k, out) packs the 16 pairs from input i on, zero from input k on.
+// Packer::pack(x, count, out) packs 32 inputs into 16 pairs, those from `count` on as zeros.
 template <class Packer>
-void pack_tile(const void *x, int64_t k, int64_t units, int rows, uint32_t *packed) {
+void pack_tile(const PackArgs &args) {
+    using Elem = typename Packer::Elem;
     constexpr int kWords = Packer::kWords;
-    const int64_t pairs = units * kUnitRows / 2;
-    for (int r = 0; r < rows; ++r) {
-        const auto *row = static_cast<const char *>(x) + r * k * Packer::Elem::kBytes;
+    const int64_t pairs = args.units * kUnitRows / 2;
+    const int step_pairs = args.step_units * kUnitRows / 2;
+    for (int r = 0; r < args.rows; ++r) {
+        __m512 sum = _mm512_setzero_ps();
         for (int64_t pair = 0; pair < pairs; pair += 16) {
+            alignas(64) typename Elem::Bits gathered[32];
             alignas(64) uint32_t words[16 * kWords];
-            Packer::pack(row, 2 * pair, k, words);
+            const auto *x = inputs_in_order(args, r, 2 * pair, 32, gathered);
+            Packer::pack(x, args.k - 2 * pair, words);
             const int64_t count = pairs - pair < 16 ? pairs - pair : 16;
-            uint32_t *out = packed + (pair * rows + r) * kWords;
-            for (int64_t p = 0; p < count; ++p, out += rows * kWords) {
+            uint32_t *out = args.packed + (pair * args.rows + r) * kWords;
+            for (int64_t p = 0; p < count; ++p, out += args.rows * kWords) {
                 for (int w = 0; w < kWords; ++w)
                     out[w] = words[p * kWords + w];
+            }
+            if (!args.headers) continue;
+            // Steps end where 16 pairs do, or at the end.
+            sum = _mm512_add_ps(sum, Elem::load(x, 0, lane_mask(args.k - 2 * pair)));
+            sum = _mm512_add_ps(sum, Elem::load(x, 16, lane_mask(args.k - 2 * pair - 16)));
+            if ((pair + 16) % step_pairs == 0 || pair + 16 >= pairs) {
+                const float total = _mm512_reduce_add_ps(sum);
+                args.headers[pair / step_pairs * args.rows + r] =
+                    __builtin_bit_cast(uint32_t, total);
+                sum = _mm512_setzero_ps();
             }
         }
     }
 }
 
+template <class Arithmetic, class Packer, class Codes>
+constexpr LinearKernel kLinearKernel = {
+    pack_tile<Packer>,
+    run_tile<TileKernel<Arithmetic, Codes>, typename Packer::Elem>,
+    4 * Arithmetic::kWords,
+    1,
+    kTileRows,
+    1};
+
+// The kernel for a type of weights.
 template <class Arithmetic, class Packer>
-constexpr LinearKernel kLinearKernel = {pack_tile<Packer>,
-                                        run_tile<TileKernel<Arithmetic>, typename Packer::Elem>,
-                                        4 * Arithmetic::kWords, 0, kTileRows};
+const LinearKernel *kernel_for(tarpon_weight_type type) {
+    switch (type) {
+        case TARPON_WEIGHT_INT4:
+            return &kLinearKernel<Arithmetic, Packer, Int4Codes>;
+        case TARPON_WEIGHT_INT8:
+            return &kLinearKernel<Arithmetic, Packer, Int8Codes>;
+        case TARPON_WEIGHT_FP8_E4M3:
+            return &kLinearKernel<Arithmetic, Packer, E4m3Codes>;
+    }
+    return nullptr;
+}
 
 }  // namespace
 }  // namespace tarpon::cpu

@@ -22,14 +22,16 @@ struct Bf16Arithmetic {
     struct Weights {
         __m512i pairs;
     };
-    static Weights weights(__m512i pairs) { return {pairs}; }
+    template <class Codes>
+    static Weights weights(const Codes &codes, const uint8_t *unit, int j) {
+        return {codes.pairs(unit, j)};
+    }
     static __m512 multiply_add(const Weights &w, const uint32_t *a, __m512 sum) {
         return _mm512_dpbf16_ps(sum, as_bf16(w.pairs), broadcast(a[0]));
     }
-    static void pack(const void *x, int64_t i, int64_t k, uint32_t out[16]) {
-        const __mmask32 mask = lane_mask(k - i) | uint32_t{lane_mask(k - i - 16)} << 16;
-        _mm512_store_si512(out,
-                           _mm512_maskz_loadu_epi16(mask, static_cast<const uint16_t *>(x) + i));
+    static void pack(const void *x, int64_t count, uint32_t out[16]) {
+        const __mmask32 mask = lane_mask(count) | uint32_t{lane_mask(count - 16)} << 16;
+        _mm512_store_si512(out, _mm512_maskz_loadu_epi16(mask, x));
     }
 };
 
@@ -40,7 +42,10 @@ struct SplitF16Arithmetic {
     struct Weights {
         __m512i pairs;
     };
-    static Weights weights(__m512i pairs) { return {pairs}; }
+    template <class Codes>
+    static Weights weights(const Codes &codes, const uint8_t *unit, int j) {
+        return {codes.pairs(unit, j)};
+    }
     static __m512 multiply_add(const Weights &w, const uint32_t *a, __m512 sum) {
         sum = _mm512_dpbf16_ps(sum, as_bf16(w.pairs), broadcast(a[0]));
         return _mm512_dpbf16_ps(sum, as_bf16(w.pairs), broadcast(a[1]));
@@ -59,20 +64,20 @@ struct SplitF16Arithmetic {
         return _mm512_permutex2var_epi32(_mm512_castsi256_si512(upper), interleave,
                                          _mm512_castsi256_si512(lower));
     }
-    static void pack(const void *x, int64_t i, int64_t k, uint32_t out[2 * 16]) {
-        _mm512_store_si512(out, split(F16::load(x, i, lane_mask(k - i))));
-        _mm512_store_si512(out + 16, split(F16::load(x, i + 16, lane_mask(k - i - 16))));
+    static void pack(const void *x, int64_t count, uint32_t out[2 * 16]) {
+        _mm512_store_si512(out, split(F16::load(x, 0, lane_mask(count))));
+        _mm512_store_si512(out + 16, split(F16::load(x, 16, lane_mask(count - 16))));
     }
 };
 
 }  // namespace
 
-const LinearKernel *avx512_bf16_linear_kernel(tarpon_dtype dtype) {
+const LinearKernel *avx512_bf16_linear_kernel(tarpon_weight_type type, tarpon_dtype dtype) {
     switch (dtype) {
         case TARPON_F16:
-            return &kLinearKernel<SplitF16Arithmetic, SplitF16Arithmetic>;
+            return kernel_for<SplitF16Arithmetic, SplitF16Arithmetic>(type);
         case TARPON_BF16:
-            return &kLinearKernel<Bf16Arithmetic, Bf16Arithmetic>;
+            return kernel_for<Bf16Arithmetic, Bf16Arithmetic>(type);
     }
     return nullptr;
 }

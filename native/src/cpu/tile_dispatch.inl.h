@@ -1,5 +1,5 @@
-// One tile, for the AVX-512 files: from its shape to the kernel compiled for it, and from its totals
-// to y. In an anonymous namespace, see linear_kernel.h.
+// One tile, for the AVX-512 files: from its shape to the kernel compiled for it, from a step's sums
+// to totals, and from totals to y. In an anonymous namespace, see linear_kernel.h.
 #pragma once
 
 #include "cpu/avx512_elems.inl.h"
@@ -10,6 +10,43 @@ namespace {
 
 // 6 x 4 sums, 4 weights and an activation fit the 32 registers.
 constexpr int kTileRows = 6;
+
+// ---- Scales -----------------------------------------------------------------------------------
+
+// The scales and offsets of 16 columns in one group. kBias is that of the codes.
+template <int kBias>
+struct VectorScales {
+    __m512 scale, offset;
+    bool has_offset;
+
+    VectorScales(const PanelScales &s, int64_t i) : has_offset(s.zeros || s.offsets) {
+        if (s.scale_type == TARPON_SCALE_F16) {
+            scale = F16::load(s.scales, i, 0xffff);
+        } else if (s.scale_type == TARPON_SCALE_BF16) {
+            scale = Bf16::load(s.scales, i, 0xffff);
+        } else {
+            scale = F32::load(s.scales, i, 0xffff);
+        }
+        if (s.zeros) {
+            const __m128i zeros = _mm_loadu_si128(reinterpret_cast<const __m128i *>(s.zeros + i));
+            const __m512i zero = _mm512_cvtepu8_epi32(zeros);
+            const __m512i steps = _mm512_sub_epi32(_mm512_set1_epi32(kBias), zero);
+            offset = _mm512_mul_ps(_mm512_cvtepi32_ps(steps), scale);
+        } else {
+            offset = s.offsets ? _mm512_loadu_ps(s.offsets + i) : _mm512_setzero_ps();
+        }
+    }
+};
+
+// Adds to total the products of one step, `sum`, and, if there are offsets, of the sum of its x.
+template <class Scales>
+void add_step(float *total, __m512 sum, const Scales &s, float x_sum) {
+    __m512 t = _mm512_fmadd_ps(sum, s.scale, _mm512_load_ps(total));
+    if (s.has_offset) t = _mm512_fmadd_ps(s.offset, _mm512_set1_ps(x_sum), t);
+    _mm512_store_ps(total, t);
+}
+
+// ---- Tiles ------------------------------------------------------------------------------------
 
 template <class Kernel, int kVectors>
 void dispatch_rows(const TileArgs &t, float *totals) {
@@ -29,8 +66,22 @@ void dispatch_rows(const TileArgs &t, float *totals) {
     }
 }
 
-// Kernel::multiply<rows, vectors> adds the products to totals [rows][vectors * 16]; they are stored
-// to y as T.
+// Stores totals [rows][vectors * 16] + bias + residual to y as T.
+template <class T>
+void store_tile(const TileArgs &t, const float *totals) {
+    for (int r = 0; r < t.rows; ++r) {
+        for (int v = 0; v < t.vectors; ++v, totals += kLanes) {
+            const int64_t i = r * t.y_stride_elems + v * kLanes;
+            const __mmask16 mask = lane_mask(t.columns - v * kLanes);
+            __m512 y = _mm512_load_ps(totals);
+            if (t.bias) y = _mm512_add_ps(y, _mm512_load_ps(t.bias + v * kLanes));
+            if (t.residual) y = _mm512_add_ps(y, T::load(t.residual, i, mask));
+            T::store(t.y, i, mask, y);
+        }
+    }
+}
+
+// Kernel::multiply<rows, vectors> adds the products to totals [rows][vectors * 16].
 template <class Kernel, class T>
 void run_tile(const TileArgs &t) {
     alignas(64) float totals[kTileRows * kMaxPanelVectors * kLanes];
@@ -47,13 +98,7 @@ void run_tile(const TileArgs &t) {
         default:
             dispatch_rows<Kernel, kMaxPanelVectors>(t, totals);
     }
-    const float *total = totals;
-    for (int r = 0; r < t.rows; ++r) {
-        for (int v = 0; v < t.vectors; ++v, total += kLanes) {
-            T::store(t.y, r * t.y_stride_elems + v * kLanes, lane_mask(t.columns - v * kLanes),
-                     _mm512_load_ps(total));
-        }
-    }
+    store_tile<T>(t, totals);
 }
 
 }  // namespace
