@@ -26,6 +26,7 @@ struct Choice {
 // What the cost model knows of an architecture: data sheets' figures, per SM and clock.
 struct ArchModel {
     int compute_capability;
+    int sm_count;  // of the product that the figures are of
     double ghz;
     double dram_bytes_per_clock;  // of one SM's share
     double l2_bytes_per_clock;
@@ -36,12 +37,12 @@ struct ArchModel {
 // The newest entry that is not newer than the device.
 constexpr ArchModel arch_model(int compute_capability) {
     constexpr ArchModel kModels[] = {
-        {80, 1.41, 10.2, 40, 1024, 164},   // A100: 1555 GB/s, 108 SMs
-        {86, 1.70, 6.5, 28, 256, 100},     // RTX 3090: 936 GB/s, 82 SMs
-        {89, 2.50, 3.2, 24, 256, 100},     // RTX 4090: 1008 GB/s, 128 SMs
-        {90, 1.75, 20.0, 40, 1280, 228},   // H200: 4800 GB/s, 132 SMs; mma.sync at 62% of wgmma
-        {100, 1.85, 29.0, 45, 1024, 228},  // B200: 8000 GB/s, 148 SMs
-        {120, 2.40, 4.4, 24, 256, 100},    // RTX 5090: 1792 GB/s, 170 SMs
+        {80, 108, 1.41, 10.2, 40, 1024, 164},  // A100: 1555 GB/s, 108 SMs
+        {86, 82, 1.70, 6.5, 28, 256, 100},     // RTX 3090: 936 GB/s, 82 SMs
+        {89, 128, 2.50, 3.2, 24, 256, 100},    // RTX 4090: 1008 GB/s, 128 SMs
+        {90, 132, 1.75, 20.0, 40, 1280, 228},  // H200: 4800 GB/s, 132 SMs; mma.sync at 62% of wgmma
+        {100, 148, 1.85, 29.0, 45, 1024, 228},  // B200: 8000 GB/s, 148 SMs
+        {120, 170, 2.40, 4.4, 24, 256, 100},    // RTX 5090: 1792 GB/s, 170 SMs
     };
     ArchModel model = kModels[0];
     for (const ArchModel &candidate : kModels) {

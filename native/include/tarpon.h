@@ -510,6 +510,20 @@ TARPON_API tarpon_status tarpon_linear_run_residual(const tarpon_linear *linear,
 TARPON_API tarpon_status tarpon_linear_get_info(const tarpon_linear *linear,
                                                 tarpon_linear_info *out_info);
 
+/*
+ * What a GPU would launch for y[m, N] = x[m, K] * W of this description, and why: the tiles and
+ * grids that its cost model weighs, cheapest first, with predicted times, as lines of text. No GPU
+ * need be present: compute_capability is 10 * major + minor (80, 86, 89, 90, 100, 120 have figures
+ * of their own), processor_count that of its SMs, or 0 for a product of that architecture (A100,
+ * RTX 3090, RTX 4090, H200, B200, RTX 5090). desc->variant is ignored; sparse weights are refused.
+ * Stores what capacity_bytes holds, terminated (nothing if it is 0; out_text may then be NULL), and
+ * in *out_bytes, which may be NULL, the size of the whole text with its terminator. Thread-safe.
+ */
+TARPON_API tarpon_status tarpon_linear_explain(const tarpon_linear_desc *desc, int64_t m,
+                                               int32_t compute_capability, int32_t processor_count,
+                                               char *out_text, size_t capacity_bytes,
+                                               size_t *out_bytes);
+
 /* Frees the plan and its weights. Work that uses them must have completed. */
 TARPON_API void tarpon_linear_destroy(tarpon_linear *linear);
 

@@ -1,4 +1,5 @@
 // extern "C" of the linear family: check pointers, call, turn every failure into a status.
+#include <algorithm>
 #include <cstring>
 
 #include "abi_guard.h"
@@ -225,6 +226,22 @@ tarpon_status tarpon_linear_get_info(const tarpon_linear *linear, tarpon_linear_
         info.weights_bytes = linear->impl->weights_bytes();
         std::strncpy(info.variant, linear->variant, sizeof info.variant - 1);
         write_struct(info, out_info, "out_info");
+    });
+}
+
+tarpon_status tarpon_linear_explain(const tarpon_linear_desc *desc, int64_t m,
+                                    int32_t compute_capability, int32_t processor_count,
+                                    char *out_text, size_t capacity_bytes, size_t *out_bytes) {
+    return guarded([&] {
+        if (capacity_bytes > 0) required(out_text, "out_text");
+        const tarpon_linear_desc known = read_struct(desc, "desc");
+        const std::string text =
+            tarpon::explain_linear(known, m, compute_capability, processor_count);
+        if (out_bytes) *out_bytes = text.size() + 1;
+        if (capacity_bytes == 0) return;
+        const size_t length = std::min(text.size(), capacity_bytes - 1);
+        std::memcpy(out_text, text.data(), length);
+        out_text[length] = '\0';
     });
 }
 

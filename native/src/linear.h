@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "backend.h"
@@ -13,6 +14,11 @@ namespace tarpon {
 std::unique_ptr<LinearPlan> create_linear(Device &device, const tarpon_linear_desc &desc,
                                           const std::vector<tarpon_linear_weights> &parts,
                                           const char **out_variant);
+
+// tarpon_linear_explain(): what a GPU would launch for m rows, as text. processor_count 0: that of
+// the product that the architecture's model is of.
+std::string explain_linear(const tarpon_linear_desc &desc, int64_t m, int32_t compute_capability,
+                           int32_t processor_count);
 
 // The host operations of tarpon.h, with their validation.
 void weights_unpack(const tarpon_linear_desc &desc, const tarpon_linear_weights &weights,

@@ -226,5 +226,67 @@ TARPON_EVERY_DEVICE(element_alignment)
 TARPON_EVERY_DEVICE(marlin_order)
 TARPON_EVERY_DEVICE(small_groups)
 
+// ---- What would be launched ---------------------------------------------------------------------
+
+tarpon_linear_desc explained_desc() {
+    tarpon_linear_desc desc{};
+    desc.struct_size = sizeof desc;
+    desc.in_features = 4096;
+    desc.out_features = 8192;
+    desc.group_size = 128;
+    desc.activation_dtype = TARPON_F16;
+    return desc;
+}
+
+std::string explain(const tarpon_linear_desc &desc, int64_t m, int32_t compute_capability) {
+    size_t bytes = 0;
+    if (!CHECK_EQ(tarpon_linear_explain(&desc, m, compute_capability, 0, nullptr, 0, &bytes),
+                  TARPON_OK, "%s", tarpon_last_error())) {
+        return {};
+    }
+    std::string text(bytes, '?');
+    CHECK_EQ(tarpon_linear_explain(&desc, m, compute_capability, 0, text.data(), bytes, nullptr),
+             TARPON_OK);
+    CHECK_EQ(text.back(), '\0');
+    text.pop_back();
+    return text;
+}
+
+TARPON_TEST(test_linear_explain_names_tiles_and_times) {
+    tarpon_linear_desc desc = explained_desc();
+    const std::string few = explain(desc, 1, 90);
+    CHECK(few.find("y[1, 8192] = x[1, 4096] * W: kernels Int4Symmetric") == 0, "%s", few.c_str());
+    CHECK(few.find("132 SMs") != std::string::npos, "%s", few.c_str());
+    CHECK(few.find("->") < few.find("8x128x128"), "%s", few.c_str());
+    desc.mode = TARPON_LINEAR_DETERMINISTIC;
+    desc.zero_type = TARPON_ZERO_FLOAT;
+    const std::string many = explain(desc, 1024, 80);
+    CHECK(many.find("Int4Float") != std::string::npos, "%s", many.c_str());
+    CHECK(many.find("deterministic") != std::string::npos, "%s", many.c_str());
+    CHECK(many.find("64x32x256") != std::string::npos, "%s", many.c_str());
+
+    char start[9];
+    CHECK_EQ(tarpon_linear_explain(&desc, 1, 80, 108, start, sizeof start, nullptr), TARPON_OK);
+    CHECK_EQ(std::string(start), "y[1, 819");
+}
+
+TARPON_TEST(test_linear_explain_refuses_bad_descriptions) {
+    const tarpon_linear_desc desc = explained_desc();
+    char text[16];
+    const auto call = [&](const tarpon_linear_desc &d, int64_t m, int32_t arch, int32_t sms) {
+        return tarpon_linear_explain(&d, m, arch, sms, text, sizeof text, nullptr);
+    };
+    CHECK_EQ(call(desc, 0, 90, 0), TARPON_ERROR_INVALID_ARGUMENT);
+    CHECK_EQ(call(desc, 1, 75, 0), TARPON_ERROR_INVALID_ARGUMENT);
+    CHECK(std::string(tarpon_last_error()).find("75") != std::string::npos, "%s",
+          tarpon_last_error());
+    CHECK_EQ(call(desc, 1, 90, -1), TARPON_ERROR_INVALID_ARGUMENT);
+    CHECK_EQ(tarpon_linear_explain(&desc, 1, 90, 0, nullptr, 16, nullptr),
+             TARPON_ERROR_INVALID_ARGUMENT);
+    tarpon_linear_desc sparse = desc;
+    sparse.sparsity = TARPON_SPARSITY_2_4;
+    CHECK_EQ(call(sparse, 1, 90, 0), TARPON_ERROR_UNSUPPORTED);
+}
+
 }  // namespace
 }  // namespace tarpon::test

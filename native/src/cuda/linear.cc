@@ -10,8 +10,8 @@
 
 #include "cuda/cuda_check.h"
 #include "cuda/device_guard.h"
+#include "w4_format.h"
 #include "w4_gemm/launch.h"
-#include "w4_gemm/prepare.h"
 
 namespace tarpon::gpu {
 namespace {
@@ -58,20 +58,11 @@ class DeviceMemory {
 };
 
 w4_gemm::PlainWeights plain_weights(const LinearProblem &problem, const LinearWeights &weights) {
-    using namespace w4_gemm;
-    constexpr CodeType kCodes[] = {CodeType::kInt4, CodeType::kInt8, CodeType::kFp8E4m3};
-    constexpr ZeroType kZeros[] = {ZeroType::kSymmetric, ZeroType::kInteger, ZeroType::kFloat};
-    constexpr ScaleType kScales[] = {ScaleType::kF16, ScaleType::kBF16, ScaleType::kF32};
-    return {problem.n,
-            problem.k,
-            problem.groups,
-            problem.group_size,
-            kCodes[problem.weight_type],
-            kZeros[problem.zero_type],
-            kScales[problem.scale_type],
-            weights.codes,
-            weights.scales,
-            weights.zeros};
+    w4_gemm::PlainWeights out = w4_types(problem);
+    out.codes = weights.codes;
+    out.scales = weights.scales;
+    out.zeros = weights.zeros;
+    return out;
 }
 
 // The bias in binary32, padded to units of columns; nothing if there is none.
