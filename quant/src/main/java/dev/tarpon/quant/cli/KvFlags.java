@@ -18,6 +18,9 @@ import java.util.stream.Collectors;
 
 /** Mode and widths of a cache, for single operations. */
 final class KvFlags {
+    /** What the cache has codes for. */
+    static final List<Integer> BITS = List.of(2, 3, 4, 8, 16);
+
     @Spec(Spec.Target.MIXEE)
     private CommandSpec spec;
 
@@ -67,7 +70,7 @@ final class KvFlags {
     }
 
     private void requireBits(String name, int bits) {
-        if (!List.of(2, 3, 4, 8, 16).contains(bits)) {
+        if (!BITS.contains(bits)) {
             throw new ParameterException(
                     spec.commandLine(), "%s %d: 2, 3, 4, 8 or 16".formatted(name, bits));
         }

@@ -22,6 +22,8 @@ import picocli.CommandLine.Spec;
             InspectCommand.class,
             DoctorCommand.class,
             TrainCommand.class,
+            CalibrateKvCommand.class,
+            GenerateCommand.class,
             BenchCommand.class,
             OpCommand.class,
             HelpCommand.class
@@ -34,6 +36,7 @@ import picocli.CommandLine.Spec;
             "  ./tarpon demo                        4-bit weights on a real model, with a report",
             "  ./tarpon quantize in.safetensors -o out.safetensors",
             "  ./tarpon train                       a small language model, 8-bit optimizer states",
+            "  ./tarpon generate MODEL              text from it, 4-bit layers and a 2-bit cache",
             "  ./tarpon help COMMAND                the details of a command",
         },
         exitCodeListHeading = "%nExit codes:%n",

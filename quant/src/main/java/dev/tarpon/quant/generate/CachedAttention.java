@@ -2,6 +2,7 @@ package dev.tarpon.quant.generate;
 
 import dev.tarpon.Device;
 import dev.tarpon.Stream;
+import dev.tarpon.Tensor;
 import dev.tarpon.kv.KvBatch;
 import dev.tarpon.kv.KvCache;
 import dev.tarpon.kv.KvCacheOptions;
@@ -11,6 +12,7 @@ import dev.tarpon.kv.KvSequence;
 import dev.tarpon.quant.kv.KvFormat;
 import dev.tarpon.quant.llama.LlamaConfig;
 
+import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.IntFunction;
@@ -58,6 +60,7 @@ public final class CachedAttention implements Attention {
             }
             int pages = options.pagesOf(maxTokens);
             pool = KvPagePool.create(plans.getFirst(), config.layers(), batch * pages, batch);
+            clear();
             pageTables = new int[batch][pages];
             for (int row = 0; row < batch; row++) {
                 KvSequence sequence = pool.open().orElseThrow();
@@ -77,6 +80,20 @@ public final class CachedAttention implements Attention {
             plans.forEach(KvCache::close);
             stream.close();
             throw failure;
+        }
+    }
+
+    /** Zeros, so that a snapshot has no bytes of other uses of the memory. */
+    private void clear() {
+        try (Arena arena = Arena.ofConfined()) {
+            for (int layer = 0; layer < config.layers(); layer++) {
+                Tensor pages = pool.pages(layer);
+                pages.copyFrom(arena.allocate(pages.sizeBytes(), 64), stream);
+                Tensor recent = pool.recent(layer);
+                if (recent != null) {
+                    recent.copyFrom(arena.allocate(recent.sizeBytes(), 64), stream);
+                }
+            }
         }
     }
 

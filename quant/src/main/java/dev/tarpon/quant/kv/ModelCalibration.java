@@ -72,6 +72,34 @@ public record ModelCalibration(
         };
     }
 
+    /** How many channels of a layer have a mean that mode TARPON takes off. */
+    public int meansKept(int layer) {
+        int kept = 0;
+        for (float mean : forCache(layer, KvMode.TARPON).keyMean()) {
+            kept += mean != 0 ? 1 : 0;
+        }
+        return kept;
+    }
+
+    /** By which caches tell calibrations apart: of means and orders. */
+    public String sha256() {
+        try (Arena arena = Arena.ofConfined()) {
+            List<HostTensor> tensors = new ArrayList<>();
+            for (Layer layer : layers) {
+                float[] mean = layer.keyMean();
+                int[] order = layer.keyOrder();
+                tensors.add(HostTensor.ofFloats(arena, "k_mean", mean, mean.length));
+                tensors.add(
+                        new HostTensor(
+                                "k_order",
+                                ElementType.I32,
+                                new long[] {order.length},
+                                arena.allocateFrom(ValueLayout.JAVA_INT, order)));
+            }
+            return Sha256.of(tensors);
+        }
+    }
+
     /**
      * How many first tokens carry massive activations in some layer, in most windows: those that a
      * cache should keep in 16 bits.
