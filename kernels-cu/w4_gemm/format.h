@@ -13,6 +13,9 @@ namespace tarpon::w4_gemm {
 
 inline constexpr int kMinGroupSize = 32;
 
+// The type of x and y.
+enum class Activation { kF16, kBF16 };
+
 // A group's scale of a column and what is added for every unit of x: w = centred * scale + offset.
 struct ScaleOffset {
     float scale, offset;

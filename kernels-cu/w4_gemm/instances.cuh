@@ -1,5 +1,5 @@
-// The kernels of one format, by tile. Included by the instances_*.cu, one or two formats each, so
-// that they compile side by side; launch.cu sees the declarations only.
+// The kernels of one format, by tile. Included by the instances_*.cu, a few formats each, so that
+// they compile side by side; launch.cu sees the declarations only.
 #pragma once
 
 #include "w4_gemm/kernels.h"

@@ -1,7 +1,10 @@
-// The table of kernels between launch.cu and the instances_*.cu that compile them.
+// The table of kernels between launch.cu and the instances_*.cu that compile them, which do not
+// include the cost model: a change of it compiles no kernel again.
 #pragma once
 
-#include "w4_gemm/launch.h"
+#include <cstddef>
+
+#include "w4_gemm/config.h"
 
 namespace tarpon::w4_gemm {
 

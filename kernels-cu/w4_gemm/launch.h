@@ -11,8 +11,6 @@
 
 namespace tarpon::w4_gemm {
 
-enum class Activation { kF16, kBF16 };
-
 // W on the device, as prepare_weights() makes it.
 struct Weights {
     int64_t n, k;

@@ -233,7 +233,6 @@ constexpr Choice select(const Problem &problem, const DeviceProps &device) {
 // ---- Workspace ----------------------------------------------------------------------------------
 
 // One flag and one partial block of y for every CTA of the largest grid that select() can return.
-inline constexpr int64_t kFlagBytes = 8;
 inline constexpr int64_t kWorkspaceAlign = 256;
 
 constexpr int64_t flags_bytes(int64_t grid) {

@@ -7,8 +7,8 @@
 #include "common/launch.cuh"
 #include "common/layout.h"
 #include "common/ptx.cuh"
+#include "w4_gemm/config.h"
 #include "w4_gemm/pack.h"
-#include "w4_gemm/select.h"
 
 namespace tarpon::w4_gemm {
 

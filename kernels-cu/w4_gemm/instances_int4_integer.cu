@@ -1,7 +1,0 @@
-#include "w4_gemm/instances.cuh"
-
-namespace tarpon::w4_gemm {
-
-template const Kernel &kernel<Int4Integer>(Activation, bool, int);
-
-}  // namespace tarpon::w4_gemm
