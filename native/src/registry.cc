@@ -36,18 +36,6 @@ Backend &backend(tarpon_device_kind kind) {
          "device kind is %d; it must be TARPON_DEVICE_CPU (0), _SIM (1) or _CUDA (2)", kind);
 }
 
-const char *device_kind_name(tarpon_device_kind kind) {
-    switch (kind) {
-        case TARPON_DEVICE_CPU:
-            return "cpu";
-        case TARPON_DEVICE_SIM:
-            return "sim";
-        case TARPON_DEVICE_CUDA:
-            return "cuda";
-    }
-    return "unknown";
-}
-
 const LinearVariant &choose_linear_variant(const Device &device, const LinearProblem &problem,
                                            const char *forced_name) {
     std::string offered;
@@ -70,22 +58,6 @@ const LinearVariant &choose_linear_variant(const Device &device, const LinearPro
          "linear: no kernel%s%s serves %s on device %s:%d (%s); there are:%s",
          forced_name ? " variant " : "", forced_name ? forced_name : "", describe(problem).c_str(),
          device_kind_name(info.kind), info.ordinal, info.isa, offered.c_str());
-}
-
-const char *dtype_name(tarpon_dtype dtype) {
-    switch (dtype) {
-        case TARPON_F32:
-            return "F32";
-        case TARPON_F16:
-            return "F16";
-        case TARPON_BF16:
-            return "BF16";
-        case TARPON_U8:
-            return "U8";
-        case TARPON_I32:
-            return "I32";
-    }
-    return "of no known dtype";
 }
 
 }  // namespace tarpon
