@@ -24,6 +24,7 @@ import picocli.CommandLine.Spec;
             TrainCommand.class,
             CalibrateKvCommand.class,
             GenerateCommand.class,
+            KvReportCommand.class,
             BenchCommand.class,
             OpCommand.class,
             HelpCommand.class
