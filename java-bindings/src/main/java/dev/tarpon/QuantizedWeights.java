@@ -335,7 +335,13 @@ public final class QuantizedWeights {
     private static QuantizedWeights unpack(
             int layout, Packed packed, long outFeatures, long inFeatures, WeightFormat format) {
         QuantizedWeights result =
-                new QuantizedWeights(format, outFeatures, inFeatures, packed.inputGroups);
+                new QuantizedWeights(
+                        format,
+                        outFeatures,
+                        inFeatures,
+                        inOrder(packed.inputGroups, inFeatures, format)
+                                ? null
+                                : packed.inputGroups);
         try (Arena arena = Arena.ofConfined()) {
             TarponException.check(
                     tarpon_weights_h.tarpon_weights_unpack(
@@ -352,6 +358,24 @@ public final class QuantizedWeights {
                     failure.getMessage().replace("weights->", ""), failure);
         }
         return result;
+    }
+
+    /** Whether the groups are none or what the group size says: there is no act-order then. */
+    private static boolean inOrder(
+            MemorySegment inputGroups, long inFeatures, WeightFormat format) {
+        if (inputGroups == null) {
+            return true;
+        }
+        if (inputGroups.byteSize() != inFeatures * Integer.BYTES) {
+            return false; // for the library to refuse
+        }
+        long size = format.groupSize() == -1 ? inFeatures : format.groupSize();
+        for (long k = 0; k < inFeatures; k++) {
+            if (inputGroups.get(ValueLayout.JAVA_INT_UNALIGNED, k * Integer.BYTES) != k / size) {
+                return false;
+            }
+        }
+        return true;
     }
 
     /**

@@ -1,7 +1,11 @@
 package dev.tarpon.quant.cli;
 
 import dev.tarpon.Device;
+import dev.tarpon.LinearMode;
+import dev.tarpon.Sparsity;
+import dev.tarpon.quant.op.FormatOptions;
 import dev.tarpon.quant.op.LinearOps;
+import dev.tarpon.quant.op.LinearRunOptions;
 import dev.tarpon.quant.op.WeightForm;
 import dev.tarpon.quant.op.WeightOptions;
 
@@ -112,7 +116,7 @@ final class OpCommand implements Runnable {
                 names = "--bits",
                 paramLabel = "BITS",
                 defaultValue = "4",
-                description = "Bits per weight: 4.")
+                description = "Bits per weight: 4; 8 too with --format gptq and gptq_v2.")
         private int bits;
 
         @Option(
@@ -147,15 +151,30 @@ final class OpCommand implements Runnable {
                                 + " qweight.")
         private WeightForm form;
 
+        @Option(
+                names = "--prune",
+                description =
+                        "Prune the tensor weight to 2:4 before it is quantised: of every four"
+                                + " inputs the two largest stay.")
+        private boolean prune;
+
+        @Mixin private OpFormat format;
+
+        FormatOptions format() {
+            return format.options();
+        }
+
         WeightOptions options() {
-            if (bits != 4) {
+            boolean eight = bits == 8 && format.isGptq();
+            if (bits != 4 && !eight) {
                 throw new ParameterException(
-                        spec.commandLine(), "--bits %d: only 4 is supported".formatted(bits));
+                        spec.commandLine(),
+                        "--bits %d: only 4 is supported; 8 too with --format gptq".formatted(bits));
             }
             if (group != null) {
                 Groups.require(spec, group);
             }
-            return new WeightOptions(bits, group, n, k, form);
+            return new WeightOptions(bits, group, n, k, form, prune);
         }
     }
 
@@ -178,7 +197,9 @@ final class OpCommand implements Runnable {
                 "Quantise and pack a weight to MARLIN order.",
                 "",
                 "Reads weight [N, K] in F16, BF16 or F32 as torch keeps it (quantised round to"
-                        + " nearest); or codes U8 [K, N], each 0..15, with scales F16 [G, N].",
+                        + " nearest); or codes U8 [K, N], each 0..15, with scales F16 [G, N]; or,"
+                        + " with --format, a checkpoint's tensors, if their weight is symmetric in"
+                        + " 4 bits with F16 scales and without act-order.",
                 "Writes qweight I32 [Kp/16, 2*Np] and scales_packed F16 [G, Np], which are MARLIN's"
                         + " B and s, and codes and scales in plain order."
             })
@@ -189,7 +210,7 @@ final class OpCommand implements Runnable {
 
         @Override
         public Integer call() throws IOException {
-            LinearOps.pack(files.in, files.out, weight.options());
+            LinearOps.pack(files.in, files.out, weight.options(), weight.format());
             return ExitCode.OK;
         }
     }
@@ -198,10 +219,12 @@ final class OpCommand implements Runnable {
             name = "linear-unpack",
             mixinStandardHelpOptions = true,
             description = {
-                "Unpack a weight from MARLIN order.",
+                "Unpack a weight to plain order.",
                 "",
-                "Reads qweight I32 [Kp/16, 2*Np] and scales_packed F16 [G, Np].",
-                "Writes codes U8 [K, N] and scales F16 [G, N]."
+                "Reads qweight I32 [Kp/16, 2*Np] and scales_packed F16 [G, Np] in MARLIN order; or,"
+                        + " with --format, a checkpoint's tensors.",
+                "Writes codes U8 [K, N] and scales [G, N]; zeros [G, N] and g_idx [K] where there"
+                        + " are any; with --format also dequantized F32 [K, N]."
             })
     static final class LinearUnpack implements Callable<Integer> {
         @Mixin private HostDevice device;
@@ -210,7 +233,7 @@ final class OpCommand implements Runnable {
 
         @Override
         public Integer call() throws IOException {
-            LinearOps.unpack(files.in, files.out, weight.options());
+            LinearOps.unpack(files.in, files.out, weight.options(), weight.format());
             return ExitCode.OK;
         }
     }
@@ -219,10 +242,12 @@ final class OpCommand implements Runnable {
             name = "linear",
             mixinStandardHelpOptions = true,
             description = {
-                "Multiply: y = x W with 4-bit W.",
+                "Multiply: y = x W + bias + residual with quantised W.",
                 "",
-                "Reads x [M, K] in F16, BF16 or (on the cpu) F32, and the weight as weight; as"
-                        + " codes and scales; or as qweight and scales_packed.",
+                "Reads x [M, K] in F16, BF16 or (on the cpu) F32; the weight as weight; as codes"
+                        + " and scales; as qweight and scales_packed; or in the --format of a"
+                        + " checkpoint; and, where they are there, bias [N] and residual [M, N] in"
+                        + " the type of x.",
                 "Writes y [M, N] in the type of x."
             })
     static final class Linear implements Callable<Integer> {
@@ -234,14 +259,34 @@ final class OpCommand implements Runnable {
                 description = "The kernel to use. Default: the library chooses.")
         private String variant;
 
+        @Option(
+                names = "--mode",
+                paramLabel = "MODE",
+                defaultValue = "fast",
+                description =
+                        "fast; or deterministic: a row of y does not depend on the other rows."
+                                + " Default: fast.")
+        private LinearMode mode;
+
+        @Option(
+                names = "--sparsity",
+                paramLabel = "PATTERN",
+                defaultValue = "none",
+                converter = OpFormat.SparsityConverter.class,
+                description =
+                        "none; or 2:4, for a kernel that relies on it: the weight must have the"
+                                + " pattern (--prune makes it). Default: none.")
+        private Sparsity sparsity;
+
         @Mixin private Files files;
         @Mixin private Weight weight;
 
         @Override
         public Integer call() throws IOException {
             WeightOptions options = weight.options();
+            var run = new LinearRunOptions(variant, mode, sparsity);
             try (Device opened = device.open()) {
-                LinearOps.linear(opened, files.in, files.out, options, variant);
+                LinearOps.linear(opened, files.in, files.out, options, weight.format(), run);
             }
             return ExitCode.OK;
         }

@@ -29,6 +29,11 @@ public final class TensorInputs implements AutoCloseable {
         return new TensorInputs(path.toString(), SafetensorsFile.open(path));
     }
 
+    /** The file, as messages name it. */
+    public String source() {
+        return source;
+    }
+
     /** Whether a tensor is there. */
     public boolean has(String name) {
         return file.find(name).isPresent();

@@ -8,6 +8,7 @@ import dev.tarpon.format.FormatException;
 import dev.tarpon.format.HostTensor;
 
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -48,7 +49,12 @@ final class WeightReader {
 
     /** Reads the one form that is there and allowed, or the one that --form asks for. */
     QuantizedWeights read(WeightForm... allowed) throws FormatException {
-        return switch (chooseForm(List.of(allowed))) {
+        WeightForm form = chooseForm(List.of(allowed));
+        if (options.prune() && form != WeightForm.WEIGHT) {
+            throw inputs.failure(
+                    form.toString(), "is quantised already; only a weight can be pruned");
+        }
+        return switch (form) {
             case WEIGHT -> quantize();
             case CODES -> plain();
             case QWEIGHT -> marlin();
@@ -91,9 +97,14 @@ final class WeightReader {
         try (Arena arena = Arena.ofConfined()) {
             return named(
                     "weight",
-                    () ->
-                            QuantizedWeights.quantize(
-                                    weight.aligned(arena), dtype(weight.type()), n, k, group));
+                    () -> {
+                        DType dtype = dtype(weight.type());
+                        MemorySegment values = weight.aligned(arena);
+                        if (options.prune()) {
+                            values = QuantizedWeights.pruneTwoOfFour(values, dtype, n, k);
+                        }
+                        return QuantizedWeights.quantize(values, dtype, n, k, group);
+                    });
         }
     }
 
