@@ -88,24 +88,59 @@ void score_tile(const KvScoreArgs &a, int tile, float *scores) {
             __m512i word = _mm512_loadu_si512(plane + w);
 #pragma GCC unroll 4
             for (int i = 0; i < per_word; ++i, ++q) {
-                rows.add(q, a.q_stride, bits == 8 ? byte_level(word) : low_half(word));
+                rows.add(q, a.q_stride, byte_level(word));
                 word = _mm512_srli_epi32(word, bits);
             }
         }
     }
-    __m512 scale = _mm512_set1_ps(1.0f);
-    if constexpr (bits < 16) {
-        scale = _mm512_cvtph_ps(
-            _mm256_loadu_si256(reinterpret_cast<const __m256i *>(a.scales + tile * kKvTile)));
-    }
+    const __m512 scale = _mm512_cvtph_ps(
+        _mm256_loadu_si256(reinterpret_cast<const __m256i *>(a.scales + tile * kKvTile)));
     for (int row = 0; row < kRows; ++row)
         _mm512_storeu_ps(scores + row * a.score_stride, _mm512_mul_ps(rows.sum[row], scale));
 }
 
+// Width 16: a word has two channels of a token, so that lanes of a converted half vector take turns
+// between two channels of eight tokens, and queries are broadcast in pairs.
+template <int kRows>
+void score_halves(const KvScoreArgs &a, int tile, float *scores) {
+    const int words = a.head_dim / 2;
+    const uint8_t *codes = a.codes + int64_t{64} * tile * words;
+    __m512 low[kRows], high[kRows];
+    for (int row = 0; row < kRows; ++row)
+        low[row] = high[row] = _mm512_setzero_ps();
+    const auto load = [](const uint8_t *from) {
+        return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(from)));
+    };
+    for (int w = 0; w < words; ++w, codes += 64) {
+        const __m512 first = load(codes), last = load(codes + 32);
+#pragma GCC unroll 8
+        for (int row = 0; row < kRows; ++row) {
+            double pair;
+            __builtin_memcpy(&pair, a.q + row * a.q_stride + 2 * w, sizeof pair);
+            const __m512 q = _mm512_castpd_ps(_mm512_set1_pd(pair));
+            low[row] = _mm512_fmadd_ps(q, first, low[row]);
+            high[row] = _mm512_fmadd_ps(q, last, high[row]);
+        }
+    }
+    const __m512i even =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    for (int row = 0; row < kRows; ++row) {
+        _mm512_storeu_ps(scores + row * a.score_stride,
+                         _mm512_add_ps(_mm512_permutex2var_ps(low[row], even, high[row]),
+                                       _mm512_permutex2var_ps(low[row], odd, high[row])));
+    }
+}
+
 template <int kWidth, int kRows>
 void score_rows(const KvScoreArgs &a) {
-    for (int t = 0; t < a.tiles; ++t)
-        score_tile<kWidth, kRows>(a, a.first_tile + t, a.scores + t * kKvTile);
+    for (int t = 0; t < a.tiles; ++t) {
+        if constexpr (kBits[kWidth] == 16) {
+            score_halves<kRows>(a, a.first_tile + t, a.scores + t * kKvTile);
+        } else {
+            score_tile<kWidth, kRows>(a, a.first_tile + t, a.scores + t * kKvTile);
+        }
+    }
 }
 
 template <int kWidth>
@@ -163,23 +198,17 @@ template <int kWidth>
 struct ChunkPair {
     static constexpr int kBitsOf = kBits[kWidth], kPlaneBits = kBitsOf == 3 ? 2 : kBitsOf;
     __m512i words, top;
-    const uint16_t *halves;
-    bool whole;
 
-    // `whole`: both chunks are there. If not, the upper half is whatever follows in the page (except
-    // at width 16, where nothing might) and is not stored.
-    ChunkPair(const KvValueArgs &a, const uint8_t *codes, int token, int pair, bool is_whole)
-        : whole(is_whole) {
+    // Where a head ends between the two, the upper half is whatever follows in the page.
+    ChunkPair(const KvValueArgs &a, const uint8_t *codes, int token, int pair) {
         const uint8_t *at = codes + (int64_t{token} * a.head_dim + 64 * pair) * kPlaneBits / 8;
         if constexpr (kBitsOf <= 3) {
             words = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(at)));
         } else if constexpr (kBitsOf == 4) {
             words =
                 _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(at)));
-        } else if constexpr (kBitsOf == 8) {
-            words = _mm512_loadu_si512(at);
         } else {
-            halves = reinterpret_cast<const uint16_t *>(at);
+            words = _mm512_loadu_si512(at);
         }
         if constexpr (kBitsOf == 3) {
             const uint8_t *upper =
@@ -196,14 +225,8 @@ struct ChunkPair {
     }
 
     // Vectors 0, 1, 2, 3 in order.
-    __m512 next(int i, __m512 table) {
-        if constexpr (kBitsOf == 16) {
-            const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i *>(halves + 8 * i));
-            const __m128i high =
-                whole ? _mm_loadu_si128(reinterpret_cast<const __m128i *>(halves + 32 + 8 * i))
-                      : _mm_setzero_si128();
-            return _mm512_cvtph_ps(_mm256_set_m128i(high, low));
-        } else if constexpr (kBitsOf == 8) {
+    __m512 next(__m512 table) {
+        if constexpr (kBitsOf == 8) {
             const __m512 level = byte_level(words);
             words = _mm512_srli_epi32(words, 8);
             return level;
@@ -239,10 +262,10 @@ void value_rows(const KvValueArgs &a, const float *w, float *acc) {
         const uint8_t *const *page = a.pages;
         for (int t = 0, token = a.first_token; t < a.tokens; ++page, token = 0) {
             for (; t < a.tokens && token < a.page_tokens; ++t, ++token) {
-                ChunkPair<kWidth> chunks(a, *page, token, (a.first_channel + c) / 64, whole);
+                ChunkPair<kWidth> chunks(a, *page, token, (a.first_channel + c) / 64);
 #pragma GCC unroll 4
                 for (int i = 0; i < 4; ++i) {
-                    const __m512 level = chunks.next(i, table);
+                    const __m512 level = chunks.next(table);
 #pragma GCC unroll 4
                     for (int row = 0; row < kRows; ++row) {
                         sum[row][i] = _mm512_fmadd_ps(_mm512_set1_ps(w[row * a.w_stride + t]),
@@ -262,11 +285,60 @@ void value_rows(const KvValueArgs &a, const float *w, float *acc) {
     }
 }
 
+// Width 16, kVectors * 16 channels from `first` on.
+template <int kRows, int kVectors>
+void value_halves(const KvValueArgs &a, const float *w, float *acc, int first) {
+    __m512 sum[kRows][kVectors];
+    for (int row = 0; row < kRows; ++row) {
+        for (int i = 0; i < kVectors; ++i)
+            sum[row][i] = _mm512_loadu_ps(acc + row * a.acc_stride + first + 16 * i);
+    }
+    const uint8_t *const *page = a.pages;
+    for (int t = 0, token = a.first_token; t < a.tokens; ++page, token = 0) {
+        const auto *x = reinterpret_cast<const uint16_t *>(*page) + int64_t{token} * a.head_dim +
+                        a.first_channel + first;
+        for (; t < a.tokens && token < a.page_tokens; ++t, ++token, x += a.head_dim) {
+            __m512 values[kVectors];
+            for (int i = 0; i < kVectors; ++i) {
+                values[i] = _mm512_cvtph_ps(
+                    _mm256_loadu_si256(reinterpret_cast<const __m256i *>(x + 16 * i)));
+            }
+#pragma GCC unroll 4
+            for (int row = 0; row < kRows; ++row) {
+                const __m512 p = _mm512_set1_ps(w[row * a.w_stride + t]);
+                for (int i = 0; i < kVectors; ++i)
+                    sum[row][i] = _mm512_fmadd_ps(p, values[i], sum[row][i]);
+            }
+        }
+    }
+    for (int row = 0; row < kRows; ++row) {
+        for (int i = 0; i < kVectors; ++i)
+            _mm512_storeu_ps(acc + row * a.acc_stride + first + 16 * i, sum[row][i]);
+    }
+}
+
+template <int kRows>
+void value_rows_of_halves(const KvValueArgs &a, const float *w, float *acc) {
+    int c = 0;
+    for (; c + 64 <= a.channels; c += 64)
+        value_halves<kRows, 4>(a, w, acc, c);
+    if (c < a.channels) value_halves<kRows, 2>(a, w, acc, c);
+}
+
+template <int kWidth, int kRows>
+constexpr auto value_rows_of() {
+    if constexpr (kBits[kWidth] == 16)
+        return value_rows_of_halves<kRows>;
+    else
+        return value_rows<kWidth, kRows>;
+}
+
 // Rows by fours: 16 vectors of sums stay in registers.
 template <int kWidth>
 void value(const KvValueArgs &a) {
     constexpr void (*by_rows[4])(const KvValueArgs &, const float *, float *) = {
-        value_rows<kWidth, 1>, value_rows<kWidth, 2>, value_rows<kWidth, 3>, value_rows<kWidth, 4>};
+        value_rows_of<kWidth, 1>(), value_rows_of<kWidth, 2>(), value_rows_of<kWidth, 3>(),
+        value_rows_of<kWidth, 4>()};
     for (int row = 0; row < a.rows; row += 4) {
         const int rows = a.rows - row < 4 ? a.rows - row : 4;
         by_rows[rows - 1](a, a.w + row * a.w_stride, a.acc + row * a.acc_stride);

@@ -4,6 +4,7 @@
 // Its other operand, of queries or of weighted probabilities, is a 16-bit whole number in two signed
 // bytes, x = (256 * high + low) * scale: two products a code, half of what FMAs take, and an error of
 // 2^-16 of the largest x, far below what attention is checked for. Sums are exact.
+// Scores of 2 bits are kv_avx512_lookup.cc's.
 //
 // Bytes of a 32-bit lane are the four products that vpdpbusd adds: four channels of a token for
 // scores, where lanes are tokens, and four tokens of a channel for values, where lanes are channels.
@@ -50,7 +51,7 @@ __m512i join3(__m512i lower, __m512i upper) {
 int channel_of(int bits, int step, int byte) {
     if (bits == 8) return 4 * step + byte;
     if (bits == 4) return step / 2 * 8 + 2 * byte + step % 2;
-    return step / 4 * 16 + 4 * byte + step % 4;
+    return step / 4 * 16 + 4 * byte + step % 4;  // the lower bits of width 3
 }
 
 template <int kWidth>
@@ -387,8 +388,8 @@ void value(const KvValueArgs &a) {
 }  // namespace
 
 const KvIntegerKernels kAvx512VnniKv{"cpu_avx512_vnni",
-                                     {pack<0>, pack<1>, pack<2>, pack<3>},
-                                     {score<0>, score<1>, score<2>, score<3>},
+                                     {nullptr, pack<1>, pack<2>, pack<3>},
+                                     {nullptr, score<1>, score<2>, score<3>},
                                      {value<0>, value<1>, value<2>, value<3>}};
 
 }  // namespace tarpon::cpu

@@ -21,8 +21,9 @@ struct KvPackArgs {
     float *packed;
 };
 
-constexpr int kv_packed_floats(int head_dim) {
-    return 16 + head_dim / 2;
+// Two bytes a channel, or tables of eight values of 16 bits a channel at 2 bits.
+constexpr int kv_packed_floats(int head_dim, int bits) {
+    return 16 + (bits == 2 ? 4 * head_dim : head_dim / 2);
 }
 
 // scores[row][t] = scale[t] * sum over channels of q[row] * level of the code, for whole tiles.
@@ -157,10 +158,18 @@ extern const KvKernels kScalarKv, kAvx512Kv;
 inline constexpr int kKvIntegerWidths = 4;
 struct KvIntegerKernels {
     const char *name;
+    // Null for 2 bits.
     void (*pack[kKvIntegerWidths])(const KvPackArgs &);
     void (*score[kKvIntegerWidths])(const KvScoreArgs &);
     void (*value[kKvIntegerWidths])(const KvValueArgs &);
 };
 extern const KvIntegerKernels kAvx512VnniKv;
+
+// Those for K codes of 2 bits wherever there is AVX-512.
+struct KvLookupKernels {
+    void (*pack)(const KvPackArgs &);
+    void (*score)(const KvScoreArgs &);
+};
+extern const KvLookupKernels kAvx512LookupKv;
 
 }  // namespace tarpon::cpu

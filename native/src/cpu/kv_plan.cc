@@ -15,11 +15,17 @@ const HadamardKernels &hadamard_kernels(Isa isa) {
 KvKernels kv_kernels(Isa isa) {
     if (isa < Isa::kAvx512) return kScalarKv;
     KvKernels kernels = kAvx512Kv;
+    const int two_bits = kv_width_index(2);
+    kernels.pack[two_bits] = kAvx512LookupKv.pack;
+    kernels.score[two_bits] = kAvx512LookupKv.score;
     if (isa < Isa::kAvx512Vnni) return kernels;
     kernels.name = kAvx512VnniKv.name;
-    std::copy_n(kAvx512VnniKv.pack, kKvIntegerWidths, kernels.pack);
-    std::copy_n(kAvx512VnniKv.score, kKvIntegerWidths, kernels.score);
-    std::copy_n(kAvx512VnniKv.value, kKvIntegerWidths, kernels.value);
+    for (int i = 0; i < kKvIntegerWidths; ++i) {
+        kernels.value[i] = kAvx512VnniKv.value[i];
+        if (i == two_bits) continue;
+        kernels.pack[i] = kAvx512VnniKv.pack[i];
+        kernels.score[i] = kAvx512VnniKv.score[i];
+    }
     return kernels;
 }
 

@@ -68,7 +68,7 @@ class KvCpuPlan final : public KvPlan {
     // and what the kernels pack.
     int64_t packed_offset() const { return 2 * problem_.format.head_dim + 16; }
     int64_t query_stride() const {
-        return packed_offset() + kv_packed_floats(problem_.format.head_dim);
+        return packed_offset() + kv_packed_floats(problem_.format.head_dim, problem_.format.k_bits);
     }
     // A partial result: unscaled output [head_dim], largest score, sum of exponentials.
     int64_t partial_stride() const { return problem_.format.head_dim + 16; }
