@@ -412,6 +412,8 @@ static void print_functions(void) {
     FUNCTION(int32_t, tarpon_linear_run_residual, const tarpon_linear *, const void *, const void *,
              void *, int64_t, void *, size_t, tarpon_stream *);
     FUNCTION(int32_t, tarpon_linear_get_info, const tarpon_linear *, tarpon_linear_info *);
+    FUNCTION(int32_t, tarpon_linear_explain, const tarpon_linear_desc *, int64_t, int32_t, int32_t,
+             char *, size_t, size_t *);
     FUNCTION(void, tarpon_linear_destroy, tarpon_linear *);
 
     FUNCTION(int32_t, tarpon_hadamard_run, tarpon_device *, const void *, void *, int64_t, int64_t,

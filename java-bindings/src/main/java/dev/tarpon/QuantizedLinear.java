@@ -5,6 +5,7 @@ import static dev.tarpon.ffi.tarpon_h.C_POINTER;
 
 import dev.tarpon.ffi.tarpon_h;
 import dev.tarpon.ffi.tarpon_linear_info;
+import dev.tarpon.ffi.tarpon_weights_h;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -118,6 +119,52 @@ public final class QuantizedLinear implements AutoCloseable {
         } finally {
             Reference.reachabilityFence(checked); // the structs have only their addresses
             deviceHandle.release();
+        }
+    }
+
+    /**
+     * What a GPU would launch for a product of m rows, and why: the tiles and grids that the cost
+     * model weighs, cheapest first, with predicted times. No GPU need be there.
+     *
+     * @param computeCapability 10 * major + minor, such as 80 or 90
+     * @param processorCount of its multiprocessors; 0 for those of a product of that architecture
+     * @return lines of text
+     */
+    public static String explain(
+            WeightFormat format,
+            long m,
+            long outFeatures,
+            long inFeatures,
+            LinearOptions options,
+            int computeCapability,
+            int processorCount) {
+        Objects.requireNonNull(format, "format");
+        Objects.requireNonNull(options, "options");
+        Tarpon.requireLibrary();
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment description =
+                    LinearStructs.description(format, outFeatures, inFeatures, options, arena);
+            MemorySegment bytes = arena.allocate(C_LONG);
+            TarponException.check(
+                    tarpon_weights_h.tarpon_linear_explain(
+                            description,
+                            m,
+                            computeCapability,
+                            processorCount,
+                            MemorySegment.NULL,
+                            0,
+                            bytes));
+            MemorySegment text = arena.allocate(bytes.get(C_LONG, 0));
+            TarponException.check(
+                    tarpon_weights_h.tarpon_linear_explain(
+                            description,
+                            m,
+                            computeCapability,
+                            processorCount,
+                            text,
+                            text.byteSize(),
+                            MemorySegment.NULL));
+            return text.getString(0);
         }
     }
 

@@ -11,7 +11,8 @@ import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 
 /**
- * The host functions of tarpon.h on weights of any format and layout, bound as {@link tarpon_h} is.
+ * The host functions of tarpon.h on weights of any format and layout, and the explanation of a
+ * plan, bound as {@link tarpon_h} is.
  *
  * <p>Internal to Tarpon; programs use {@code dev.tarpon.QuantizedWeights}.
  */
@@ -124,5 +125,40 @@ public final class tarpon_weights_h {
         static final FunctionDescriptor DESC =
                 FunctionDescriptor.of(C_INT, C_POINTER, C_INT, C_LONG, C_LONG, C_POINTER);
         static final MethodHandle HANDLE = downcall("tarpon_prune_2_4", DESC);
+    }
+
+    /**
+     * {@code tarpon_status tarpon_linear_explain(const tarpon_linear_desc *desc, int64_t m, int32_t
+     * compute_capability, int32_t processor_count, char *out_text, size_t capacity_bytes, size_t
+     * *out_bytes)}.
+     */
+    public static int tarpon_linear_explain(
+            MemorySegment desc,
+            long m,
+            int compute_capability,
+            int processor_count,
+            MemorySegment out_text,
+            long capacity_bytes,
+            MemorySegment out_bytes) {
+        try {
+            return (int)
+                    tarpon_linear_explain.HANDLE.invokeExact(
+                            desc,
+                            m,
+                            compute_capability,
+                            processor_count,
+                            out_text,
+                            capacity_bytes,
+                            out_bytes);
+        } catch (Throwable throwable) {
+            throw unexpected(throwable);
+        }
+    }
+
+    static final class tarpon_linear_explain {
+        static final FunctionDescriptor DESC =
+                FunctionDescriptor.of(
+                        C_INT, C_POINTER, C_LONG, C_INT, C_INT, C_POINTER, C_LONG, C_POINTER);
+        static final MethodHandle HANDLE = downcall("tarpon_linear_explain", DESC);
     }
 }
