@@ -25,13 +25,15 @@ namespace tarpon::cpu {
     X(avx2, kAvx2)              \
     X(avx512, kAvx512)          \
     X(avx512_vnni, kAvx512Vnni) \
-    X(avx512_bf16, kAvx512Bf16)
+    X(avx512_bf16, kAvx512Bf16) \
+    X(amx, kAmx)
 
 // Those with kernels of their own for int8 activations.
 #define TARPON_FOR_EACH_INT8_ISA(X) \
     X(scalar, kScalar)              \
     X(avx2, kAvx2)                  \
-    X(avx512_vnni, kAvx512Vnni)
+    X(avx512_vnni, kAvx512Vnni)     \
+    X(amx, kAmx)
 
 inline constexpr Isa kAllIsas[] = {
 #define X(name, isa) Isa::isa,

@@ -2,6 +2,8 @@
 #include "cpu/isa.h"
 
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstdlib>
@@ -25,6 +27,9 @@ constexpr IsaEntry kIsas[kIsaCount] = {
     {Isa::kAvx512, "avx512", "AVX-512 F/BW/DQ/VL"},
     {Isa::kAvx512Vnni, "avx512_vnni", "AVX-512 F/BW/DQ/VL and AVX512_VNNI"},
     {Isa::kAvx512Bf16, "avx512_bf16", "AVX-512 F/BW/DQ/VL, AVX512_VNNI and AVX512_BF16"},
+    {Isa::kAmx, "amx",
+     "AVX-512 F/BW/DQ/VL, AVX512_VNNI, AVX512_BF16, AMX_TILE, AMX_BF16 and AMX_INT8, and Linux's "
+     "permission to use tiles"},
 };
 
 struct CpuidRegisters {
@@ -52,11 +57,20 @@ uint64_t enabled_register_state() {
 
 struct Features {
     bool avx2 = false, avx512 = false, avx512_vnni = false, avx512_bf16 = false;
+    bool amx = false;
 };
 
+// Tiles are 8 KiB of state a thread, which Linux (5.16 and later) saves only for processes that ask:
+// arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA).
+bool request_tile_permission() {
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;
+    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
 Features detect() {
-    constexpr uint64_t kAvxState = 0x06;     // XMM, upper YMM
-    constexpr uint64_t kAvx512State = 0xe6;  // and mask registers, upper ZMM, ZMM16-31
+    constexpr uint64_t kAvxState = 0x06;      // XMM, upper YMM
+    constexpr uint64_t kAvx512State = 0xe6;   // and mask registers, upper ZMM, ZMM16-31
+    constexpr uint64_t kTileState = 0x60000;  // tile configuration and data
     const uint64_t state = enabled_register_state();
     const CpuidRegisters leaf1 = cpuid(1, 0), leaf7 = cpuid(7, 0), leaf7_1 = cpuid(7, 1);
     const bool fma = bit(leaf1.ecx, 12), f16c = bit(leaf1.ecx, 29);
@@ -66,6 +80,8 @@ Features detect() {
                bit(leaf7.ebx, 17) && bit(leaf7.ebx, 30) && bit(leaf7.ebx, 31);  // DQ, BW, VL
     f.avx512_vnni = f.avx512 && bit(leaf7.ecx, 11);
     f.avx512_bf16 = f.avx512_vnni && bit(leaf7_1.eax, 5);
+    f.amx = f.avx512_bf16 && (state & kTileState) == kTileState && bit(leaf7.edx, 22) &&  // BF16
+            bit(leaf7.edx, 24) && bit(leaf7.edx, 25) && request_tile_permission();  // TILE, INT8
     return f;
 }
 
@@ -101,6 +117,8 @@ bool isa_supported(Isa isa) {
             return features.avx512_vnni;
         case Isa::kAvx512Bf16:
             return features.avx512_bf16;
+        case Isa::kAmx:
+            return features.amx;
     }
     return false;
 }
@@ -113,6 +131,7 @@ bool bf16_dot_is_fast() {
 Isa choose_isa() {
     const char *forced = std::getenv("TARPON_CPU_ISA");
     if (!forced || !*forced) {
+        if (isa_supported(Isa::kAmx)) return Isa::kAmx;
         if (isa_supported(Isa::kAvx512Bf16) && bf16_dot_is_fast()) return Isa::kAvx512Bf16;
         for (Isa isa : {Isa::kAvx512Vnni, Isa::kAvx512, Isa::kAvx2}) {
             if (isa_supported(isa)) return isa;

@@ -39,6 +39,10 @@ const std::vector<LinearVariant> &linear_variants() {
     constexpr auto kExact = TARPON_ARITHMETIC_EXACT;
     constexpr auto kInt8 = TARPON_ARITHMETIC_INT8_ACTIVATIONS;
     static const std::vector<LinearVariant> variants = {
+        variant<Isa::kAmx, kExact, amx_linear_kernel>(
+            "cpu_amx",
+            "AMX_TILE, AMX_BF16 and AMX_INT8; int4, int8 or e4m3, F16 or BF16, group 32, 64, "
+            "128*i or -1"),
         variant<Isa::kAvx512Bf16, kExact, avx512_bf16_linear_kernel>(
             "cpu_avx512_bf16",
             "AVX-512 F/BW/DQ/VL and AVX512_BF16; int4, int8 or e4m3, F16 or BF16, group 32, 64, "
@@ -52,6 +56,10 @@ const std::vector<LinearVariant> &linear_variants() {
         variant<Isa::kScalar, kExact, scalar_linear_kernel>(
             "cpu_scalar",
             "any x86-64; int4, int8 or e4m3, F32, F16 or BF16, group 32, 64, 128*i or -1"),
+        variant<Isa::kAmx, kInt8, amx_int8_linear_kernel>(
+            "cpu_amx_int8",
+            "AMX_TILE, AMX_BF16 and AMX_INT8; int4 or int8 with int8 activations, F32, F16 or "
+            "BF16, group 32, 64, 128*i or -1"),
         variant<Isa::kAvx512Vnni, kInt8, avx512_vnni_int8_linear_kernel>(
             "cpu_avx512_vnni_int8",
             "AVX-512 F/BW/DQ/VL and AVX512_VNNI; int4 or int8 with int8 activations, F32, F16 or "
