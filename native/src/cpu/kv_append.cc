@@ -1,130 +1,138 @@
-// Append to the KV cache on the CPU. Codes are those of kv_cache/ref.h, bit for
-// bit; only the packing is done by words here.
+// Append to the KV cache on the CPU. Codes are those of kv_cache/ref.h, bit for bit.
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/kv_pack.h"
 #include "cpu/kv_plan.h"
 
 namespace tarpon::cpu {
 
 using namespace kv_cache;
 
-namespace {
+// The angles of RoPE at a token's position, for all its heads.
+struct KvCpuPlan::Angles {
+    float cos[kMaxHeadDim / 2], sin[kMaxHeadDim / 2];
 
-// Packs `width` bits of each code from bit `shift` up into a plane of K codes.
-void pack_k_plane(const uint16_t *codes, int head_dim, int width, int shift, int token,
-                  uint8_t *plane) {
-    const int per_word = 32 / width;
-    const uint32_t mask = (1u << width) - 1;
-    auto *words = reinterpret_cast<uint32_t *>(plane);
-    for (int w = 0; w < k_plane_words(head_dim, width); ++w) {
-        uint32_t word = 0;
-        for (int i = 0; i < per_word; ++i)
-            word |= (codes[w * per_word + i] >> shift & mask) << i * width;
-        words[k_word_index(head_dim, width, token, w)] = word;
+    Angles(const RopeTables &rope, int position) {
+        for (int pair = 0; pair < rope.pairs; ++pair) {
+            const CosSin angle = rope_angle(rope, position, pair);
+            cos[pair] = angle.cos;
+            sin[pair] = angle.sin;
+        }
     }
-}
 
-// The same for a token's row of V codes; width at most 8.
-void pack_v_row(const uint16_t *codes, int head_dim, int width, int shift, uint8_t *row) {
-    const uint32_t mask = (1u << width) - 1;
-    std::memset(row, 0, head_dim * width / 8);
-    for (int c = 0; c < head_dim; ++c) {
-        const VPlace place = v_place(width, c);
-        row[place.byte] |= static_cast<uint8_t>((codes[c] >> shift & mask) << place.bit);
+    // The operations of kv_cache::rope().
+    void turn(const RopeTables &rope, float *x) const {
+        const bool half = rope.layout == RopeLayout::kHalf;
+        const int step = half ? 1 : 2;
+        float *first = x, *second = half ? x + rope.pairs : x + 1;
+        for (int pair = 0; pair < rope.pairs; ++pair) {
+            const float a = first[step * pair], b = second[step * pair];
+            first[step * pair] = add_rn(mul_rn(a, cos[pair]), -mul_rn(b, sin[pair]));
+            second[step * pair] = add_rn(mul_rn(b, cos[pair]), mul_rn(a, sin[pair]));
+        }
     }
-}
+};
 
-void store_ranges(const Format &f, int bits, int token, const Encoded &encoded, uint8_t *scales,
-                  uint8_t *zeros) {
-    for (int group = 0; has_scales(bits) && group < scale_groups(f); ++group) {
-        const int at = scale_index(f, group, token);
-        reinterpret_cast<half_t *>(scales)[at] = encoded.ranges[group].scale;
-        if (f.scheme == Scheme::kRotatekv)
-            reinterpret_cast<half_t *>(zeros)[at] = encoded.ranges[group].zero;
-    }
-}
-
-void store_k(const Format &f, const BlockLayout &layout, int token, const float *x,
-             uint8_t *block) {
-    Encoded encoded;
-    encode(f, f.k_bits, x, &encoded);
-    uint8_t *plane = block + layout.k_codes;
-    if (f.k_bits == 3) {
-        pack_k_plane(encoded.codes, f.head_dim, 2, 0, token, plane);
-        pack_k_plane(encoded.codes, f.head_dim, 1, 2, token,
-                     plane + f.page_tokens * f.head_dim / 4);
+// A head's keys or values of a token.
+void KvCpuPlan::load_head(const void *values, int64_t token, int head, float *x) const noexcept {
+    const int count = problem_.format.head_dim;
+    const int64_t from = (token * problem_.format.kv_heads + head) * count;
+    if (problem_.dtype == TARPON_F32) {
+        std::copy_n(static_cast<const float *>(values) + from, count, x);
+    } else if (problem_.dtype == TARPON_F16) {
+        encode_.load_halves(static_cast<const uint16_t *>(values) + from, count, x);
     } else {
-        pack_k_plane(encoded.codes, f.head_dim, f.k_bits, 0, token, plane);
+        for (int i = 0; i < count; ++i)
+            x[i] = to_float(static_cast<const bf16_t *>(values)[from + i]);
     }
-    store_ranges(f, f.k_bits, token, encoded, block + layout.k_scales, block + layout.k_zeros);
 }
 
-void store_v(const Format &f, const BlockLayout &layout, int token, const float *x,
-             uint8_t *block) {
-    Encoded encoded;
-    encode(f, f.v_bits, x, &encoded);
-    uint8_t *plane = block + layout.v_codes;
-    if (f.v_bits == 16) {
-        std::memcpy(plane + int64_t{token} * f.head_dim * 2, encoded.codes, f.head_dim * 2);
-    } else if (f.v_bits == 3) {
-        pack_v_row(encoded.codes, f.head_dim, 2, 0, plane + int64_t{token} * f.head_dim / 4);
-        pack_v_row(encoded.codes, f.head_dim, 1, 2,
-                   plane + (int64_t{2} * f.page_tokens + token) * f.head_dim / 8);
-    } else {
-        pack_v_row(encoded.codes, f.head_dim, f.v_bits, 0,
-                   plane + int64_t{token} * code_bytes_per_token(f.head_dim, f.v_bits));
+// Codes a head's transformed vector into its block of a page.
+void KvCpuPlan::store_head(const float *x, bool key, int place, uint8_t *block) const noexcept {
+    const Format &f = problem_.format;
+    const int bits = key ? f.k_bits : f.v_bits;
+    uint8_t *plane = block + (key ? layout_.k_codes : layout_.v_codes);
+    if (bits == 16) {
+        uint16_t halves[kMaxHeadDim];
+        encode_.store_halves(
+            x, f.head_dim,
+            key ? halves : reinterpret_cast<uint16_t *>(plane) + int64_t{place} * f.head_dim);
+        for (int w = 0; key && w < f.head_dim / 2; ++w) {
+            std::memcpy(plane + 4 * k_word_index(f.head_dim, 16, place, w), halves + 2 * w,
+                        sizeof(uint32_t));
+        }
+        return;
     }
-    store_ranges(f, f.v_bits, token, encoded, block + layout.v_scales, block + layout.v_zeros);
+    uint8_t codes[kMaxHeadDim];
+    auto *scales =
+        reinterpret_cast<uint16_t *>(block + (key ? layout_.k_scales : layout_.v_scales));
+    auto *zeros = reinterpret_cast<uint16_t *>(block + (key ? layout_.k_zeros : layout_.v_zeros));
+    const int count = group_channels(f);
+    for (int group = 0; group < scale_groups(f); ++group) {
+        const int at = scale_index(f, group, place);
+        const KvEncodeArgs args{x + group * count,
+                                count,
+                                bits,
+                                gaussian_step(bits),
+                                rotatekv_clip(bits),
+                                codes + group * count,
+                                scales + at,
+                                problem_.rotatekv() ? zeros + at : nullptr};
+        problem_.rotatekv() ? encode_.range(args) : encode_.grid(args);
+    }
+    // Width 3: the lower two bits of all tokens, then the upper one of all.
+    const int width = bits == 3 ? 2 : bits;
+    const auto pack = [&](int plane_width, int shift, uint8_t *to) {
+        if (key) {
+            pack_k_plane(codes, f.head_dim, plane_width, shift, place, to);
+        } else {
+            pack_v_row(codes, f.head_dim, plane_width, shift,
+                       to + int64_t{place} * code_bytes_per_token(f.head_dim, plane_width));
+        }
+    };
+    pack(width, 0, plane);
+    if (bits == 3) pack(1, 2, plane + f.page_tokens * f.head_dim / 4);
 }
-
-void store_halves(const float *x, int count, uint16_t *to) {
-    for (int i = 0; i < count; ++i)
-        to[i] = saturate_half(x[i]).bits;
-}
-
-}  // namespace
 
 void KvCpuPlan::append_keys(const tarpon_kv_append_args &a, int64_t token, uint8_t *page,
                             uint16_t *entry) const noexcept {
     const Format &f = problem_.format;
-    const int channels = f.kv_heads * f.head_dim, position = a.positions[token];
+    const int place = static_cast<int>(a.slots[token] % f.page_tokens);
+    const Angles angles(rope_, a.positions[token]);
     // Mode rotatekv: all keys before RoPE, rotated, since a stored head has channels of any.
     alignas(64) float all[kKvMaxRotatekvChannels];
     for (int head = 0; head < f.kv_heads; ++head) {
         alignas(64) float own[kMaxHeadDim];
         float *k = problem_.rotatekv() ? all + head * f.head_dim : own;
-        for (int i = 0; i < f.head_dim; ++i)
-            k[i] = load_elem(a.k, problem_.dtype, token * channels + head * f.head_dim + i);
+        load_head(a.k, token, head, k);
         if (!problem_.k_norm.empty())
             rms_norm(problem_.k_norm.data(), problem_.norm_eps, f.head_dim, k);
         uint16_t *half = entry ? entry + int64_t{2} * head * f.head_dim : nullptr;
         if (problem_.rotatekv()) {
             if (!half) continue;
             std::copy_n(k, f.head_dim, own);
-            rope(rope_, position, own);
-            store_halves(own, f.head_dim, half);
+            angles.turn(rope_, own);
+            encode_.store_halves(own, f.head_dim, half);
             continue;
         }
         const float *mean = problem_.mean(head);
         for (int i = 0; mean && i < f.head_dim; ++i)
             k[i] -= mean[i];
-        rope(rope_, position, k);
+        angles.turn(rope_, k);
         rotate(k);
-        store_k(f, layout_, static_cast<int>(a.slots[token] % f.page_tokens), k,
-                page + int64_t{head} * layout_.bytes);
-        if (half) store_halves(k, f.head_dim, half);
+        store_head(k, true, place, page + int64_t{head} * layout_.bytes);
+        if (half) encode_.store_halves(k, f.head_dim, half);
     }
     if (!problem_.rotatekv()) return;
     const int together = heads_a_task() * f.head_dim;
-    for (int i = 0; i < channels; i += together)
+    for (int i = 0; i < f.kv_heads * f.head_dim; i += together)
         rotate(all + i, together, hadamard::decompose(together));
     for (int head = 0; head < f.kv_heads; ++head) {
         alignas(64) float stored[kMaxHeadDim];
         for (int i = 0; i < f.head_dim; ++i)
             stored[i] = all[problem_.k_order[head * f.head_dim + i]];
-        store_k(f, layout_, static_cast<int>(a.slots[token] % f.page_tokens), stored,
-                page + int64_t{head} * layout_.bytes);
+        store_head(stored, true, place, page + int64_t{head} * layout_.bytes);
     }
 }
 
@@ -133,12 +141,13 @@ void KvCpuPlan::append_values(const tarpon_kv_append_args &a, int64_t token, uin
     const Format &f = problem_.format;
     for (int head = 0; head < f.kv_heads; ++head) {
         alignas(64) float v[kMaxHeadDim];
-        for (int i = 0; i < f.head_dim; ++i)
-            v[i] = load_elem(a.v, problem_.dtype, (token * f.kv_heads + head) * f.head_dim + i);
+        load_head(a.v, token, head, v);
         rotate(v);
-        store_v(f, layout_, static_cast<int>(a.slots[token] % f.page_tokens), v,
-                page + int64_t{head} * layout_.bytes);
-        if (entry) store_halves(v, f.head_dim, entry + (int64_t{2} * head + 1) * f.head_dim);
+        store_head(v, false, static_cast<int>(a.slots[token] % f.page_tokens),
+                   page + int64_t{head} * layout_.bytes);
+        if (entry) {
+            encode_.store_halves(v, f.head_dim, entry + (int64_t{2} * head + 1) * f.head_dim);
+        }
     }
 }
 

@@ -18,6 +18,15 @@ namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
+void load_elems(const void *data, tarpon_dtype dtype, int64_t first, int count, float *to) {
+    for (int i = 0; i < count; ++i) {
+        const int64_t at = first + i;
+        to[i] = dtype == TARPON_F16    ? to_float(static_cast<const half_t *>(data)[at])
+                : dtype == TARPON_BF16 ? to_float(static_cast<const bf16_t *>(data)[at])
+                                       : static_cast<const float *>(data)[at];
+    }
+}
+
 void store_elem(void *data, tarpon_dtype dtype, int64_t i, float value) {
     switch (dtype) {
         case TARPON_F16:
@@ -51,9 +60,7 @@ void KvCpuPlan::prepare_queries(const AttendJob &job, int64_t row, int kv_head) 
         const int64_t position = job.position(row, r);
         if (position < 0) continue;
         float *q = job.query(row, kv_head, r);
-        const int64_t from = job.elem(row, kv_head, r);
-        for (int i = 0; i < head_dim; ++i)
-            q[i] = load_elem(job.args->q, problem_.dtype, from + i);
+        load_elems(job.args->q, problem_.dtype, job.elem(row, kv_head, r), head_dim, q);
         if (!problem_.q_norm.empty())
             rms_norm(problem_.q_norm.data(), problem_.norm_eps, head_dim, q);
         rope(rope_, static_cast<int>(position), q);

@@ -172,4 +172,25 @@ struct KvLookupKernels {
 };
 extern const KvLookupKernels kAvx512LookupKv;
 
+// ---- Append
+
+// Codes of `count` values (a multiple of 16) that share a scale, a byte each.
+struct KvEncodeArgs {
+    const float *x;
+    int count, bits;  // 2, 3, 4 or 8
+    float grid_step;  // mode tarpon: gaussian_step(bits)
+    float clip;       // mode rotatekv
+    uint8_t *codes;
+    uint16_t *scale, *zero;  // binary16, one each; zero in mode rotatekv
+};
+
+struct KvEncodeKernels {
+    void (*grid)(const KvEncodeArgs &);   // mode tarpon
+    void (*range)(const KvEncodeArgs &);  // mode rotatekv
+    // Counts are multiples of 16; stores keep values finite.
+    void (*load_halves)(const uint16_t *from, int count, float *to);
+    void (*store_halves)(const float *from, int count, uint16_t *to);
+};
+extern const KvEncodeKernels kScalarEncodeKv, kAvx512EncodeKv;
+
 }  // namespace tarpon::cpu

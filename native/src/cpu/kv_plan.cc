@@ -36,6 +36,7 @@ KvCpuPlan::KvCpuPlan(CpuDevice &device, KvProblem problem)
       layout_(block_layout(problem_.format)),
       pool_(device.pool()),
       kernels_(kv_kernels(device.isa())),
+      encode_(device.isa() >= Isa::kAvx512 ? kAvx512EncodeKv : kScalarEncodeKv),
       hadamard_(hadamard_kernels(device.isa()).by_dtype[TARPON_F32]),
       rotation_(hadamard::decompose(problem_.format.head_dim)),
       tables_(problem_),

@@ -28,6 +28,7 @@ class KvCpuPlan final : public KvPlan {
   private:
     struct AttendJob;
     struct Stretch;
+    struct Angles;
 
     void make_rotatekv_tables();
 
@@ -35,6 +36,8 @@ class KvCpuPlan final : public KvPlan {
     void append_token(const tarpon_kv_append_args &args, int64_t token) const noexcept;
     void append_keys(const tarpon_kv_append_args &args, int64_t token, uint8_t *page,
                      uint16_t *entry) const noexcept;
+    void load_head(const void *values, int64_t token, int head, float *x) const noexcept;
+    void store_head(const float *x, bool key, int place, uint8_t *block) const noexcept;
     void append_values(const tarpon_kv_append_args &args, int64_t token, uint8_t *page,
                        uint16_t *entry) const noexcept;
     void rotate(float *x) const noexcept { rotate(x, problem_.format.head_dim, rotation_); }
@@ -77,6 +80,7 @@ class KvCpuPlan final : public KvPlan {
     const kv_cache::BlockLayout layout_;
     ThreadPool &pool_;
     const KvKernels kernels_;
+    const KvEncodeKernels &encode_;
     const HadamardKernel hadamard_;
     const hadamard::Size rotation_;
     const KvTables tables_;
@@ -158,17 +162,6 @@ struct KvCpuPlan::Stretch {
 
 inline int kv_width_index(int bits) {
     return bits == 2 ? 0 : bits == 3 ? 1 : bits == 4 ? 2 : bits == 8 ? 3 : 4;
-}
-
-inline float load_elem(const void *data, tarpon_dtype dtype, int64_t i) {
-    switch (dtype) {
-        case TARPON_F16:
-            return to_float(static_cast<const half_t *>(data)[i]);
-        case TARPON_BF16:
-            return to_float(static_cast<const bf16_t *>(data)[i]);
-        default:
-            return static_cast<const float *>(data)[i];
-    }
 }
 
 }  // namespace tarpon::cpu

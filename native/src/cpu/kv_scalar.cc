@@ -114,6 +114,36 @@ void half_values(const KvHalfArgs &a) {
 
 void pack(const KvPackArgs &) {}
 
+// ---- Append
+
+void encode_grid(const KvEncodeArgs &a) {
+    const half_t scale = grid_scale(spread(a.x, a.count), a.count, a.bits);
+    const float inverse = grid_inverse(scale);
+    for (int i = 0; i < a.count; ++i)
+        a.codes[i] = static_cast<uint8_t>(grid_code(a.x[i], inverse, a.bits));
+    *a.scale = scale.bits;
+}
+
+void encode_range(const KvEncodeArgs &a) {
+    AsymmetricCode range = asymmetric_range(a.x, a.count, a.bits, a.clip);
+    const StoredRange stored = stored_range(range);
+    range.zero = to_float(stored.zero);
+    for (int i = 0; i < a.count; ++i)
+        a.codes[i] = static_cast<uint8_t>(asymmetric_code(a.x[i], range, a.bits));
+    *a.scale = stored.scale.bits;
+    *a.zero = stored.zero.bits;
+}
+
+void load_halves(const uint16_t *from, int count, float *to) {
+    for (int i = 0; i < count; ++i)
+        to[i] = to_float(half_t{from[i]});
+}
+
+void store_halves(const float *from, int count, uint16_t *to) {
+    for (int i = 0; i < count; ++i)
+        to[i] = saturate_half(from[i]).bits;
+}
+
 struct ScalarLanes {
     using V = float __attribute__((vector_size(64)));
     static void add_product(V &sum, const V &a, const V &b) { sum += a * b; }
@@ -142,5 +172,7 @@ const KvKernels kScalarKv{
     half_values,
     {Turned::turn<2>, Turned::turn<3>, Turned::turn<4>, Turned::turn<8>, Turned::turn<16>},
     Turned::dot};
+
+const KvEncodeKernels kScalarEncodeKv{encode_grid, encode_range, load_halves, store_halves};
 
 }  // namespace tarpon::cpu

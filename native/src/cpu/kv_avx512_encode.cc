@@ -1,0 +1,115 @@
+// What append does with vectors of a head, in AVX-512: codes with their scale, and binary16. The same
+// operations in the same order as kernels-cu/kv_cache/scheme.h, whose bits these must be; that header
+// is not included, since its functions would be compiled for AVX-512 here and linked for everybody.
+#include <immintrin.h>
+
+#include "cpu/kv_kernel.h"
+
+namespace tarpon::cpu {
+namespace {
+
+constexpr float kLargestHalf = 65504.0f;
+
+uint16_t to_half(float x) {
+    x = x > kLargestHalf ? kLargestHalf : x < -kLargestHalf ? -kLargestHalf : x;
+    return static_cast<uint16_t>(
+        _mm_extract_epi16(_mm_cvtps_ph(_mm_set_ss(x), _MM_FROUND_TO_NEAREST_INT), 0));
+}
+
+float from_half(uint16_t bits) {
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)));
+}
+
+float square_root(float x) {
+    return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
+}
+
+// Halves onto halves, as spread() adds its 16 sums.
+float add_halves(__m512 x) {
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+void store_codes(__m512 level, float top, uint8_t *codes) {
+    const __m512 clamped =
+        _mm512_min_ps(_mm512_max_ps(level, _mm512_setzero_ps()), _mm512_set1_ps(top));
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(codes),
+                     _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(clamped)));
+}
+
+// grid_scale() and grid_code().
+void encode_grid(const KvEncodeArgs &a) {
+    __m512 sums = _mm512_setzero_ps(), most = _mm512_setzero_ps();
+    for (int i = 0; i < a.count; i += 16) {
+        const __m512 x = _mm512_loadu_ps(a.x + i);
+        sums = _mm512_add_ps(sums, _mm512_mul_ps(x, x));
+        most = _mm512_max_ps(most, _mm512_abs_ps(x));
+    }
+    const float half = static_cast<float>(1 << (a.bits - 1));
+    const float mean_square = add_halves(sums) / static_cast<float>(a.count);
+    const float step = a.bits <= 4 ? a.grid_step * square_root(mean_square)
+                                   : _mm512_reduce_max_ps(most) / (half - 0.5f);
+    *a.scale = to_half(step);
+    const float rounded = from_half(*a.scale);
+    const __m512 inverse = _mm512_set1_ps(rounded > 0 ? 1.0f / rounded : 0.0f);
+    for (int i = 0; i < a.count; i += 16) {
+        const __m512 quotient = _mm512_mul_ps(_mm512_loadu_ps(a.x + i), inverse);
+        const __m512 level =
+            _mm512_add_ps(_mm512_roundscale_ps(quotient, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC),
+                          _mm512_set1_ps(half));
+        store_codes(level, 2 * half - 1, a.codes + i);
+    }
+}
+
+// asymmetric_range(), stored_range() and asymmetric_code().
+void encode_range(const KvEncodeArgs &a) {
+    __m512 least = _mm512_loadu_ps(a.x), most = least;
+    for (int i = 16; i < a.count; i += 16) {
+        least = _mm512_min_ps(least, _mm512_loadu_ps(a.x + i));
+        most = _mm512_max_ps(most, _mm512_loadu_ps(a.x + i));
+    }
+    const float low = _mm512_reduce_min_ps(least) * a.clip,
+                high = _mm512_reduce_max_ps(most) * a.clip;
+    const float top = static_cast<float>((1 << a.bits) - 1), scale = (high - low) / top;
+    const auto nearest = [](__m512 x) {
+        return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    };
+    const float zero = scale > 0 ? _mm512_cvtss_f32(nearest(_mm512_set1_ps(-low / scale))) : 0.0f;
+    *a.scale = to_half(scale);
+    *a.zero = to_half(zero);
+    const __m512 divisor = _mm512_set1_ps(scale), offset = _mm512_set1_ps(from_half(*a.zero));
+    for (int i = 0; i < a.count; i += 16) {
+        __m512 level = _mm512_setzero_ps();
+        if (scale > 0) {
+            level =
+                _mm512_add_ps(nearest(_mm512_div_ps(_mm512_loadu_ps(a.x + i), divisor)), offset);
+        }
+        store_codes(level, top, a.codes + i);
+    }
+}
+
+void load_halves(const uint16_t *from, int count, float *to) {
+    for (int i = 0; i < count; i += 16) {
+        _mm512_storeu_ps(
+            to + i,
+            _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(from + i))));
+    }
+}
+
+void store_halves(const float *from, int count, uint16_t *to) {
+    for (int i = 0; i < count; i += 16) {
+        const __m512 x =
+            _mm512_min_ps(_mm512_max_ps(_mm512_loadu_ps(from + i), _mm512_set1_ps(-kLargestHalf)),
+                          _mm512_set1_ps(kLargestHalf));
+        _mm256_storeu_si256(reinterpret_cast<__m256i *>(to + i),
+                            _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    }
+}
+
+}  // namespace
+
+const KvEncodeKernels kAvx512EncodeKv{encode_grid, encode_range, load_halves, store_halves};
+
+}  // namespace tarpon::cpu
