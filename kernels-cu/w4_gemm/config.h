@@ -32,20 +32,11 @@ struct Sm80Tile {
     static constexpr int kWarpsN = kBlockN / kWarpN;
     static constexpr int kWarpsK = kWarps / kWarpsN;
     static constexpr int kSlabK = kBlockK / kWarpsK;
-    static constexpr int kSlabSteps = kSlabK / 16;  // mma steps along K
-    static constexpr int kTilesN = kWarpN / 16;     // 16x16 tiles of W
-    // With 8 rows the product is transposed, y^T = W^T x^T: W fills the 16-row operand of the mma
-    // and x the 8-column one, so that no row of the tensor core is wasted.
-    static constexpr bool kTransposed = kBlockM == 8;
-    static constexpr int kTilesM = kTransposed ? 1 : kBlockM / 16;
-    // Accumulator fragments of a warp for one tile of M.
-    static constexpr int kTilesAcc = kTransposed ? kTilesN : 2 * kTilesN;
     // Two CTAs an SM hide each other's latencies while the accumulators leave registers for it.
     static constexpr int kBlocksPerSm = kBlockM <= 16 ? 2 : 1;
 
     static_assert(kBlockN % 64 == 0 && 64 % kWarpN == 0 && kWarps % kWarpsN == 0);
     static_assert(kBlockM == 8 || kBlockM % 16 == 0);
-    static_assert(!kTransposed || kWarpN == 64);
     static_assert(kSlabK == 32,
                   "a slab lies in one group for every group size that is a multiple "
                   "of 32, and x^T fragments are loaded 32 rows at a time");
@@ -55,6 +46,18 @@ template <class Tile_, class Format_, bool kGrouped_>
 struct Sm80Config : Tile_ {
     using Tile = Tile_;
     using Format = Format_;
+    static constexpr bool kSparse = Format::kSparse;
+    // With 8 rows the product is transposed, y^T = W^T x^T: W fills the 16-row operand of the mma
+    // and x the 8-column one, so that no row of the tensor core is wasted. Sparse weights have to be
+    // that operand, for any number of rows.
+    static constexpr bool kTransposed = Tile::kBlockM == 8 || kSparse;
+    static constexpr int kTileRows = kTransposed ? 8 : 16;  // of y, in an accumulator fragment
+    static constexpr int kTilesM = Tile::kBlockM / kTileRows;
+    static constexpr int kTilesN = Tile::kWarpN / 16;  // 16x16 tiles of W, or 32x16 sparse ones
+    // Accumulator fragments of a warp for one tile of M.
+    static constexpr int kTilesAcc = kTransposed ? kTilesN : 2 * kTilesN;
+    static constexpr int kUnitRows = kSparse ? 32 : 16;          // of W, in a unit (pack.h)
+    static constexpr int kSlabSteps = Tile::kSlabK / kUnitRows;  // mma steps along K
     // Grouped: every slab's sum is scaled before it is accumulated. Otherwise one scale a column,
     // applied to the finished sum.
     static constexpr bool kGrouped = kGrouped_;
@@ -69,7 +72,7 @@ struct Sm80Config : Tile_ {
     // where the register file has room for a second set. (The stage itself may be overwritten
     // then, so that nothing can be read from it while multiplying.)
     static constexpr int kFragmentsAhead =
-        !kScalesInShared && (Tile::kBlockM == 8 ||
+        !kScalesInShared && (Tile::kBlockM == 8 || (kSparse && Tile::kBlockM != 16) ||
                              (Tile::kBlockM == 32 && Format::kBits == 4 && !Format::kZeros))
             ? 1
             : 0;
@@ -81,15 +84,15 @@ struct Sm80Config : Tile_ {
     static constexpr int kZeroRows = Format::kZeros ? kScaleRows : 1;
     static constexpr int kZeroColumns = Format::kZeros ? Tile::kBlockN : 16;
 
+    static constexpr int kMetadataBytes = kSparse ? Tile::kBlockK * Tile::kBlockN / 8 : 16;
     // What SharedStorage takes (sm80_stage.cuh).
     static constexpr int kStageBytes =
-        2 * Tile::kBlockM * Tile::kBlockK + Tile::kBlockK * Tile::kBlockN * Format::kBits / 8 +
+        2 * Tile::kBlockM * Tile::kBlockK +
+        Tile::kBlockK * Tile::kBlockN / (kSparse ? 2 : 1) * Format::kBits / 8 + kMetadataBytes +
         kScaleRows * kScaleColumns * int(sizeof(typename Format::Scale)) + kZeroRows * kZeroColumns;
     // Half of the warps' accumulators of 16 rows while slabs are summed; later one fp32 tile of y
     // for each warp that stores. 8 floats between rows keep a fragment's rows in different banks.
-    static constexpr int kSumBytes =
-        Tile::kWarpsK > 1 ? Tile::kWarps / 2 * Tile::kTilesAcc * 32 * 16 : 0;
-    static constexpr int kTileRows = Tile::kTransposed ? 8 : 16;
+    static constexpr int kSumBytes = Tile::kWarpsK > 1 ? Tile::kWarps / 2 * kTilesAcc * 32 * 16 : 0;
     static constexpr int kTileRowFloats = Tile::kWarpN + 8;
     static constexpr int kTileBytes = Tile::kWarpsN * kTileRows * kTileRowFloats * 4;
     static constexpr int kExchangeBytes = std::max(kSumBytes, kTileBytes);

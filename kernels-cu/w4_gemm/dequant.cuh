@@ -171,4 +171,8 @@ struct Dequant<Fp8E4m3, T> {
     }
 };
 
+// The kept codes are codes like others.
+template <class T>
+struct Dequant<Int4Sparse, T> : Dequant<Int4Symmetric, T> {};
+
 }  // namespace tarpon::w4_gemm

@@ -30,35 +30,42 @@ struct ScaleOffset {
 struct Int4Symmetric {
     using Scale = half_t;
     static constexpr int kBits = 4, kCenter = 8, kDequantOps = 11;
-    static constexpr bool kZeros = false, kOffsets = false, kUngrouped = true;
+    static constexpr bool kZeros = false, kOffsets = false, kUngrouped = true, kSparse = false;
 };
 // A zero point of 0..15 in a byte for every column and group.
 struct Int4Integer {
     using Scale = half_t;
     static constexpr int kBits = 4, kCenter = 0, kDequantOps = 13;
-    static constexpr bool kZeros = true, kOffsets = false, kUngrouped = false;
+    static constexpr bool kZeros = true, kOffsets = false, kUngrouped = false, kSparse = false;
 };
 // Any scale and minimum, in binary32.
 struct Int4Float {
     using Scale = ScaleOffset;
     static constexpr int kBits = 4, kCenter = 8, kDequantOps = 11;
-    static constexpr bool kZeros = false, kOffsets = true, kUngrouped = false;
+    static constexpr bool kZeros = false, kOffsets = true, kUngrouped = false, kSparse = false;
 };
 struct Int8Symmetric {
     using Scale = half_t;
     static constexpr int kBits = 8, kCenter = 128, kDequantOps = 12;
-    static constexpr bool kZeros = false, kOffsets = false, kUngrouped = true;
+    static constexpr bool kZeros = false, kOffsets = false, kUngrouped = true, kSparse = false;
 };
 // Integer zero points are offsets here: (128 - zero) * scale.
 struct Int8Float {
     using Scale = ScaleOffset;
     static constexpr int kBits = 8, kCenter = 128, kDequantOps = 12;
-    static constexpr bool kZeros = false, kOffsets = true, kUngrouped = false;
+    static constexpr bool kZeros = false, kOffsets = true, kUngrouped = false, kSparse = false;
 };
 struct Fp8E4m3 {
     using Scale = float;
     static constexpr int kBits = 8, kCenter = 0, kDequantOps = 20;
-    static constexpr bool kZeros = false, kOffsets = false, kUngrouped = true;
+    static constexpr bool kZeros = false, kOffsets = false, kUngrouped = true, kSparse = false;
+};
+
+// 2:4 sparse (sparse_pack.h): two of four rows are kept, in 4 bits and 2 more that say which.
+struct Int4Sparse {
+    using Scale = half_t;
+    static constexpr int kBits = 4, kCenter = 8, kDequantOps = 6;
+    static constexpr bool kZeros = false, kOffsets = false, kUngrouped = true, kSparse = true;
 };
 
 #define TARPON_W4_GEMM_FORMATS(X) \
@@ -67,7 +74,8 @@ struct Fp8E4m3 {
     X(Int4Float)                  \
     X(Int8Symmetric)              \
     X(Int8Float)                  \
-    X(Fp8E4m3)
+    X(Fp8E4m3)                    \
+    X(Int4Sparse)
 
 #define TARPON_W4_GEMM_ID(name) k##name,
 enum class FormatId { TARPON_W4_GEMM_FORMATS(TARPON_W4_GEMM_ID) };
@@ -79,11 +87,14 @@ struct FormatTraits {
     int bits, scale_bytes, dequant_ops;
     bool zeros, offsets;
     bool ungrouped;  // has kernels that apply one scale a column to the finished sum
+    bool sparse;
+    // What a weight takes in memory.
+    constexpr double stored_bits() const { return sparse ? bits / 2 + 1 : bits; }
 };
 
 #define TARPON_W4_GEMM_TRAITS(name)                                                    \
     FormatTraits{#name,        name::kBits,    sizeof(name::Scale), name::kDequantOps, \
-                 name::kZeros, name::kOffsets, name::kUngrouped},
+                 name::kZeros, name::kOffsets, name::kUngrouped,    name::kSparse},
 inline constexpr FormatTraits kFormats[] = {TARPON_W4_GEMM_FORMATS(TARPON_W4_GEMM_TRAITS)};
 #undef TARPON_W4_GEMM_TRAITS
 inline constexpr int kFormatCount = static_cast<int>(std::size(kFormats));

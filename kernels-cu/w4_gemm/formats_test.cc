@@ -18,6 +18,7 @@ std::vector<Format> all_formats() {
             }
         }
         out.push_back({CodeType::kFp8E4m3, ZeroType::kSymmetric, scale});
+        out.push_back({CodeType::kInt4, ZeroType::kSymmetric, scale, true});
     }
     return out;
 }
@@ -30,6 +31,7 @@ const Format kKernelFormats[] = {
     {CodeType::kInt8, ZeroType::kSymmetric, ScaleType::kBF16},
     {CodeType::kInt8, ZeroType::kInteger, ScaleType::kF16},
     {CodeType::kFp8E4m3, ZeroType::kSymmetric, ScaleType::kF32},
+    {CodeType::kInt4, ZeroType::kSymmetric, ScaleType::kF16, true},
 };
 
 // ---- Accuracy -----------------------------------------------------------------------------------
@@ -93,7 +95,7 @@ template <class T>
 void test_every_code() {
     require_device();
     for (const Format &format : kKernelFormats) {
-        if (format.zero == ZeroType::kFloat) continue;
+        if (format.zero == ZeroType::kFloat || format.sparse) continue;
         const int64_t codes = largest_code(format.code) + 1;
         const Shape shape{codes, codes, codes, codes};
         Data<T> data = exact_layer<T>(shape, format, 3);

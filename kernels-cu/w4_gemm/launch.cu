@@ -65,6 +65,7 @@ cudaError_t run(const Weights &weights, Activation activation, const Choice &cho
     p.gather = weights.permutation;
     p.qweight = static_cast<const Words *>(weights.qweight);
     p.scales = weights.scales;
+    p.metadata = static_cast<const Words *>(weights.metadata);
     p.zeros = static_cast<const uint8_t *>(weights.zeros);
     p.column_scale = weights.column_scale;
     p.bias = weights.bias;
@@ -78,7 +79,8 @@ cudaError_t run(const Weights &weights, Activation activation, const Choice &cho
     p.m = static_cast<int>(operands.m);
     p.n = static_cast<int>(weights.n);
     p.k = static_cast<int>(weights.k);
-    p.k_units = static_cast<int>(ceil_div(weights.k, kUnitK));
+    p.k_units = static_cast<int>(
+        ceil_div(weights.k, traits(weights.format).sparse ? kSparseUnitK : kUnitK));
     p.n_units = static_cast<int>(ceil_div(weights.n, kUnitN));
     p.k_tiles = static_cast<int>(work.k_tiles);
     p.m_blocks = static_cast<int>(ceil_div(operands.m, tile.block_m));

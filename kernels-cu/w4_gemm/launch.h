@@ -20,6 +20,7 @@ struct Weights {
     const void *qweight;
     const void *scales;          // null where the finished sums are scaled
     const void *zeros;           // null for formats without zero points
+    const void *metadata;        // null for formats that are not sparse
     const float *column_scale;   // [n, padded to 64]
     const float *bias;           // likewise, or null
     const int32_t *permutation;  // [k]: the input of each row of W, or null

@@ -12,6 +12,7 @@
 #include "common/types.h"
 #include "w4_gemm/format.h"
 #include "w4_gemm/pack.h"
+#include "w4_gemm/sparse_pack.h"
 
 namespace tarpon::w4_gemm {
 
@@ -29,6 +30,7 @@ struct PlainWeights {
     const uint8_t *codes;  // [k, n]
     const void *scales;    // scale_type [groups, n]
     const void *zeros;     // uint8 (kInteger) or scale_type (kFloat) [groups, n]
+    bool sparse = false;   // 2:4, and codes have the pattern; int4, symmetric
 };
 
 // The same for the kernels; columns padded to units of 64.
@@ -36,6 +38,7 @@ struct PreparedWeights {
     FormatId format;
     std::vector<uint32_t> qweight;    // [k_units, n_units, bits / 4, 32 lanes, 4]
     std::vector<uint8_t> scales;      // the format's scales [groups, 64 * n_units]
+    std::vector<uint32_t> metadata;   // of sparse weights (sparse_pack.h), or empty
     std::vector<uint8_t> zeros;       // [groups, 64 * n_units], or empty
     std::vector<float> column_scale;  // [64 * n_units]
 };
@@ -128,7 +131,9 @@ inline FormatId choose_format(const PlainWeights &w, bool narrow_scales) {
         return w.zero_type == ZeroType::kSymmetric && narrow ? FormatId::kInt8Symmetric
                                                              : FormatId::kInt8Float;
     }
+    // Sparse weights whose scales are not binary16 are multiplied as dense ones.
     if (w.zero_type == ZeroType::kFloat || !narrow) return FormatId::kInt4Float;
+    if (w.sparse) return FormatId::kInt4Sparse;
     return w.zero_type == ZeroType::kInteger ? FormatId::kInt4Integer : FormatId::kInt4Symmetric;
 }
 
@@ -145,7 +150,11 @@ inline PreparedWeights prepare_weights(const PlainWeights &w) {
     }
     out.format = choose_format(w, narrow);
     const FormatTraits &format = traits(out.format);
-    if (format.bits == 4) {
+    if (format.sparse) {
+        SparseWeights packed = sparse_pack(w.codes, w.n, w.k);
+        out.qweight.assign(packed.qweight.begin(), packed.qweight.end());
+        out.metadata = std::move(packed.metadata);
+    } else if (format.bits == 4) {
         out.qweight.resize(size.qweight_words);
         marlin_pack_codes(w.codes, w.n, w.k, reinterpret_cast<int32_t *>(out.qweight.data()));
     } else {

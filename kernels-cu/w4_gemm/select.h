@@ -137,8 +137,8 @@ constexpr Cost predict(const Problem &problem, const TileShape &tile, int64_t gr
         static_cast<double>(problem.groups) / static_cast<double>(problem.k);  // of scales
     const double scale_bytes =
         grouped ? (format.scale_bytes + format.zeros) * weights * group_rows : 0;
-    const double weight_bytes = weights * format.bits / 8 + scale_bytes;
-    const double products = block_m * weights;
+    const double weight_bytes = weights * format.stored_bits() / 8 + scale_bytes;
+    const double products = block_m * weights / (format.sparse ? 2 : 1);
     const double busy = std::min(static_cast<double>(grid) / device.sm_count, 1.0);
     const double from_dram = weight_bytes * (1 + kMissedSharing * (m_blocks - 1)) / m_blocks;
     // Sums of x are one more multiplication for each slab and tile of rows of a warp.

@@ -173,7 +173,7 @@ TARPON_DEVICE void store_y(const Accumulators<Config> &acc, float *tile, const P
         TARPON_NO_UNROLL  // rare, and its addresses would crowd out the accumulators
             for (int i = lane; i < kChunksPerRow * Config::kTileRows; i += 32) {
             const int tile_row = i / kChunksPerRow, tile_column = 8 * (i % kChunksPerRow);
-            const int row = at.m_block * Config::kBlockM + 16 * m + tile_row;
+            const int row = at.m_block * Config::kBlockM + Config::kTileRows * m + tile_row;
             const int column =
                 at.n_tile * Config::kBlockN + warp_n<Config>() * Config::kWarpN + tile_column;
             if (row >= p.m || column >= p.n) continue;

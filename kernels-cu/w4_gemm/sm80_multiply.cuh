@@ -19,9 +19,12 @@ struct None {};
 template <class Config, class T>
 struct Fragments {
     static constexpr int kWords = Config::Format::kBits / 4;  // of one 16x16 tile
-    uint32_t x[Config::kSlabSteps][Config::kTilesM][Config::kTransposed ? 2 : 4];
+    static constexpr int kRegsX = Config::kTransposed && !Config::kSparse ? 2 : 4;
+    uint32_t x[Config::kSlabSteps][Config::kTilesM][kRegsX];
     uint32_t qweight[Config::kSlabSteps][Config::kTilesN][kWords];
     std::conditional_t<Config::kScalesInRegisters, Scales<Config>, None> scales;
+    // A word for each two tiles of W^T (sparse_pack.h).
+    std::conditional_t<Config::kSparse, Pack<uint32_t, Config::kTilesN / 2>, None> metadata;
     // A byte for each column that the lane's weights lie in, lane / 4 + 8 i.
     std::conditional_t<Config::Format::kZeros, Pack<uint32_t, Config::kTilesN / 2>, None> zeros;
 };
@@ -60,10 +63,15 @@ TARPON_DEVICE void load_fragments(Fragments<Config, T> &f, const Stage<Config, T
                               layout::swizzle_chunk<kChunksPerRow>(row, slab_chunk + chunk));
     };
     if constexpr (Config::kTransposed) {
-        uint32_t r[4];  // four matrices of 8 rows of x by 8 of k: x^T fragments of both steps
-        ptx::ldmatrix_x4(r, row_address(lane % 8, lane / 8));
-        f.x[0][0][0] = r[0], f.x[0][0][1] = r[1];
-        f.x[1][0][0] = r[2], f.x[1][0][1] = r[3];
+        // Four matrices of 8 rows of x by 8 of k: x^T fragments of all steps.
+        TARPON_UNROLL
+        for (int m = 0; m < Config::kTilesM; ++m) {
+            uint32_t r[4];
+            ptx::ldmatrix_x4(r, row_address(8 * m + lane % 8, lane / 8));
+            TARPON_UNROLL
+            for (int i = 0; i < 4; ++i)
+                f.x[i / f.kRegsX][m][i % f.kRegsX] = r[i];
+        }
     } else {
         TARPON_UNROLL
         for (int step = 0; step < Config::kSlabSteps; ++step) {
@@ -92,6 +100,13 @@ TARPON_DEVICE void load_fragments(Fragments<Config, T> &f, const Stage<Config, T
             for (int j = 0; j < kAccess; ++j)
                 (&f.qweight[step][0][0])[i + j] = words.v[j];
         }
+    }
+    if constexpr (Config::kSparse) {
+        const int unit = warp_k<Config>() * (Config::kBlockN / kUnitN) + unit_n;
+        const auto *words = reinterpret_cast<const uint32_t *>(stage.metadata) +
+                            kMetadataWords * (32 * unit + lane) +
+                            Config::kTilesN / 2 * (warp_n<Config>() % kWarpsPerUnit);
+        f.metadata = ptx::ld_shared(reinterpret_cast<const decltype(f.metadata) *>(words));
     }
     const int row = warp_k<Config>() * Config::kSlabK >> p.group_shift;
     if constexpr (Config::kScalesInRegisters) {
@@ -200,6 +215,19 @@ class Scaling {
     float x_[kOffsets ? Config::kTilesM : 1][4];
 };
 
+// d += 16 columns of W, as rows of W^T, times 8 rows of x.
+template <class Config, class T>
+TARPON_DEVICE void multiply_transposed(float (&d)[4], const uint32_t (&w_t)[4],
+                                       const Fragments<Config, T> &f, int step, int m, int tile) {
+    if constexpr (!Config::kSparse) {
+        ptx::mma_m16n8k16<T>(d, w_t, f.x[step][m]);
+    } else if (tile % 2 == 0) {
+        ptx::mma_sp_m16n8k32<T, 0>(d, w_t, f.x[step][m], f.metadata.v[tile / 2]);
+    } else {
+        ptx::mma_sp_m16n8k32<T, 1>(d, w_t, f.x[step][m], f.metadata.v[tile / 2]);
+    }
+}
+
 // acc += slab of x * slab of W. Small integers (or e4m3 numbers) go into the tensor core; a slab
 // lies in one group, so its sum is scaled in fp32 before it joins the others.
 template <class Config, class T>
@@ -217,15 +245,18 @@ TARPON_DEVICE void multiply(Accumulators<Config> &acc, const Fragments<Config, T
             Dequant::run(f.qweight[step][tile], zeros, w[step]);
         }
         if constexpr (Config::kTransposed) {
-            float sum[1][4] = {};
-            float(&target)[4] = Config::kGrouped ? sum[0] : acc[0][tile];
+            float sums[Config::kTilesM][4] = {};
             TARPON_UNROLL
             for (int step = 0; step < Config::kSlabSteps; ++step) {
                 // The two column halves of W are the two row halves of W^T.
                 const uint32_t w_t[4] = {w[step][0], w[step][2], w[step][1], w[step][3]};
-                ptx::mma_m16n8k16<T>(target, w_t, f.x[step][0]);
+                TARPON_UNROLL
+                for (int m = 0; m < Config::kTilesM; ++m) {
+                    multiply_transposed<Config, T>(Config::kGrouped ? sums[m] : acc[m][tile], w_t,
+                                                   f, step, m, tile);
+                }
             }
-            if constexpr (Config::kGrouped) scaling.add(acc, sum, tile);
+            if constexpr (Config::kGrouped) scaling.add(acc, sums, tile);
         } else {
             TARPON_UNROLL
             for (int half = 0; half < 2; ++half) {

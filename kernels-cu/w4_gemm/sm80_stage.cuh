@@ -9,6 +9,7 @@
 #include "common/ptx.cuh"
 #include "w4_gemm/config.h"
 #include "w4_gemm/pack.h"
+#include "w4_gemm/sparse_pack.h"
 
 namespace tarpon::w4_gemm {
 
@@ -32,6 +33,7 @@ struct Params {
     const int32_t *gather;      // [k]: row i of W takes column gather[i] of x; null: column i
     const Words *qweight;       // [k_units, n_units, kBits / 4, 32 lanes] (prepare.h)
     const void *scales;         // Format::Scale [groups, 64 * n_units]; grouped configs only
+    const Words *metadata;      // [k_units, n_units, 16] (sparse_pack.h); sparse formats only
     const uint8_t *zeros;       // [groups, 64 * n_units]; formats with zero points only
     const float *column_scale;  // [64 * n_units]: factors of the finished sums
     const float *bias;          // [64 * n_units], or null
@@ -42,7 +44,7 @@ struct Params {
     Flag ticket;
     int total_tiles, stripe_tiles;
     int m, n, k;
-    int k_units, n_units;  // of 16 rows and of 64 columns
+    int k_units, n_units;  // of kUnitRows rows and of 64 columns
     int k_tiles, m_blocks;
     int run_tiles;              // of a column that are summed as one: k_tiles, or a slice's
     int groups, group_shift;    // log2 of the rows that share a scale; grouped configs only
@@ -53,8 +55,9 @@ struct Params {
 template <class Config, class T>
 struct alignas(128) Stage {
     T x[Config::kBlockM * Config::kBlockK];  // rows of x, 16-byte chunks swizzled
-    Words qweight[Config::kBlockK / kUnitK][Config::kBlockN / kUnitN][Config::Format::kBits / 4]
-                 [32];
+    Words qweight[Config::kBlockK / Config::kUnitRows][Config::kBlockN / kUnitN]
+                 [Config::Format::kBits / 4][32];
+    Words metadata[Config::kMetadataBytes / 16];
     typename Config::Format::Scale scales[Config::kScaleRows][Config::kScaleColumns];
     uint8_t zeros[Config::kZeroRows][Config::kZeroColumns];
 };
@@ -153,11 +156,13 @@ TARPON_DEVICE void load_x(T *smem, const Params &p, const Cursor &at) {
 template <class Config, class T>
 TARPON_DEVICE void load_weights(Stage<Config, T> &stage, const Params &p, const Cursor &at,
                                 uint64_t evict_first) {
-    constexpr int kUnitsK = Config::kBlockK / kUnitK, kUnitsN = Config::kBlockN / kUnitN;
+    constexpr int kUnitsK = Config::kBlockK / Config::kUnitRows, kUnitsN = Config::kBlockN / kUnitN;
     constexpr int kParts = Config::Format::kBits / 4;  // of a unit, 16 bytes a lane each
+    constexpr int kRuns = kUnitsK * kUnitsN * kParts;  // of 32 lanes
     TARPON_UNROLL
-    for (int begin = 0; begin < 32 * kUnitsK * kUnitsN * kParts; begin += Config::kThreads) {
-        const int i = begin / 32 + ptx::warp_id();
+    for (int begin = 0; begin < kRuns; begin += Config::kWarps) {
+        const int i = begin + ptx::warp_id();
+        if (kRuns % Config::kWarps != 0 && i >= kRuns) break;
         const int part = i % kParts, in_n = i / kParts % kUnitsN, in_k = i / kParts / kUnitsN;
         const int unit_k = at.k_tile * kUnitsK + in_k;
         const int unit_n = at.n_tile * kUnitsN + in_n;
@@ -166,6 +171,26 @@ TARPON_DEVICE void load_weights(Stage<Config, T> &stage, const Params &p, const 
         ptx::cp_async_16_hint(&stage.qweight[in_k][in_n][part][ptx::lane_id()],
                               p.qweight + 32 * (kParts * unit + part) + ptx::lane_id(),
                               valid ? 16 : 0, evict_first);
+    }
+}
+
+// The metadata of sparse weights. Units beyond W's end take that of the first one: places must be
+// in increasing order, which zeros are not.
+template <class Config, class T>
+TARPON_DEVICE void load_metadata(Stage<Config, T> &stage, const Params &p, const Cursor &at) {
+    constexpr int kUnitsK = Config::kBlockK / Config::kUnitRows, kUnitsN = Config::kBlockN / kUnitN;
+    constexpr int kUnitChunks = 32 * kMetadataWords * 4 / 16;
+    static_assert(sizeof(stage.metadata) == kUnitsK * kUnitsN * kUnitChunks * 16);
+    TARPON_UNROLL
+    for (int begin = 0; begin < kUnitsK * kUnitsN * kUnitChunks; begin += Config::kThreads) {
+        const int i = begin + ptx::thread_idx();
+        if (i >= kUnitsK * kUnitsN * kUnitChunks) break;
+        const int chunk = i % kUnitChunks, in_unit = i / kUnitChunks;
+        const int unit_k = at.k_tile * kUnitsK + in_unit / kUnitsN;
+        const int unit_n = at.n_tile * kUnitsN + in_unit % kUnitsN;
+        const bool valid = unit_k < p.k_units && unit_n < p.n_units;
+        const int64_t unit = valid ? int64_t(unit_k) * p.n_units + unit_n : 0;
+        ptx::cp_async_16(&stage.metadata[i], p.metadata + kUnitChunks * unit + chunk, 16);
     }
 }
 
@@ -193,6 +218,7 @@ TARPON_DEVICE void load_stage(Stage<Config, T> &stage, const Params &p, const Cu
                               uint64_t evict_first) {
     using Scale = typename Config::Format::Scale;
     load_weights(stage, p, at, evict_first);
+    if constexpr (Config::kSparse) load_metadata(stage, p, at);
     load_x<Config>(stage.x, p, at);
     if constexpr (Config::kGrouped) {
         load_group_rows<Config>(stage.scales, static_cast<const Scale *>(p.scales), p, at);

@@ -32,6 +32,7 @@ struct Format {
     CodeType code = CodeType::kInt4;
     ZeroType zero = ZeroType::kSymmetric;
     ScaleType scale = ScaleType::kF16;
+    bool sparse = false;
 };
 
 inline std::string name(const Shape &s) {
@@ -43,7 +44,8 @@ inline std::string name(const Format &f) {
     constexpr const char *kCodes[] = {"int4", "int8", "e4m3"};
     constexpr const char *kZeros[] = {"symmetric", "integer", "float"};
     constexpr const char *kScales[] = {"f16", "bf16", "f32"};
-    return format("%s %s %s", kCodes[int(f.code)], kZeros[int(f.zero)], kScales[int(f.scale)]);
+    return format("%s %s %s%s", kCodes[int(f.code)], kZeros[int(f.zero)], kScales[int(f.scale)],
+                  f.sparse ? " 2:4" : "");
 }
 
 inline std::string format_name(FormatId id) {
@@ -96,8 +98,9 @@ struct Data {
         const void *zero_points = format.zero == ZeroType::kInteger ? zeros.data()
                                   : format.zero == ZeroType::kFloat ? minimums.data()
                                                                     : nullptr;
-        return {shape.n,     shape.k,      shape.groups(), shape.group_size, format.code,
-                format.zero, format.scale, codes.data(),   scales.data(),    zero_points};
+        return {shape.n,       shape.k,     shape.groups(), shape.group_size,
+                format.code,   format.zero, format.scale,   codes.data(),
+                scales.data(), zero_points, format.sparse};
     }
     Reference reference() const {
         const auto or_null = [](const auto &v) { return v.empty() ? nullptr : v.data(); };
@@ -134,6 +137,21 @@ inline uint8_t random_code(Random &random, CodeType type) {
     return type == CodeType::kFp8E4m3 && (code & 0x7f) == 0x7f ? uint8_t(code ^ 1) : code;
 }
 
+// Makes two of every four codes of a column zero, if the format is sparse.
+template <class T>
+void prune(Data<T> &data, Random &random) {
+    if (!data.format.sparse) return;
+    const auto [n, k] = std::pair{data.shape.n, data.shape.k};
+    for (int64_t row = 0; row < k; row += 4) {
+        for (int64_t column = 0; column < n; ++column) {
+            const int64_t first = random.integer(0, 3), second = (first + random.integer(1, 3)) % 4;
+            for (const int64_t i : {row + first, row + second}) {
+                if (i < k) data.codes[size_t(i * n + column)] = kZeroCode;
+            }
+        }
+    }
+}
+
 // Uniform codes, scales of about 0.05 / largest code (so that sums are of the order of one), zero
 // points near the middle, minimums that take the middle to about zero; normal activations.
 template <class T>
@@ -151,6 +169,7 @@ Data<T> random_layer(const Shape &s, const Format &f, uint64_t seed) {
         out.minimums.set(i, float(-scale * top * random.uniform(0.4, 0.6)));
         out.zeros[size_t(i)] = uint8_t(top * random.uniform(0.4, 0.6));
     }
+    prune(out, random);
     return out;
 }
 template <class T>
@@ -178,6 +197,7 @@ Data<T> exact_layer(const Shape &s, const Format &f, uint64_t seed) {
         out.minimums.set(i, scale * float(random.integer(-20, 20)));
         out.zeros[size_t(i)] = uint8_t(random.integer(0, largest_code(f.code)));
     }
+    prune(out, random);
     return out;
 }
 template <class T>
@@ -219,17 +239,12 @@ class Layer {
         const auto or_null = [](const auto &buffer) {
             return buffer.size() == 0 ? nullptr : buffer.data();
         };
-        const Weights weights{shape_.n,
-                              shape_.k,
-                              shape_.groups(),
-                              shape_.group_size,
-                              format_,
-                              qweight_.data(),
-                              scales_.data(),
-                              zeros_.data(),
-                              column_scale_.data(),
-                              or_null(bias_),
-                              or_null(permutation_)};
+        const Weights weights{shape_.n,         shape_.k,
+                              shape_.groups(),  shape_.group_size,
+                              format_,          qweight_.data(),
+                              scales_.data(),   zeros_.data(),
+                              metadata_.data(), column_scale_.data(),
+                              or_null(bias_),   or_null(permutation_)};
         const Operands operands{x_.data() + offset_, has_residual_ ? residual() : nullptr,
                                 y_.data() + offset_, shape_.m, workspace.data()};
         check_cuda(w4_gemm::run(weights, kActivation<T>, choice, operands, stream), "run");
@@ -273,6 +288,7 @@ class Layer {
           qweight_(prepared.qweight),
           scales_(prepared.scales),
           zeros_(prepared.zeros),
+          metadata_(prepared.metadata),
           column_scale_(prepared.column_scale),
           bias_(padded(data.bias)),
           permutation_(data.permutation) {
@@ -304,6 +320,7 @@ class Layer {
     DeviceBuffer<T> x_, residual_, y_;
     DeviceBuffer<uint32_t> qweight_;
     DeviceBuffer<uint8_t> scales_, zeros_;
+    DeviceBuffer<uint32_t> metadata_;
     DeviceBuffer<float> column_scale_, bias_;
     DeviceBuffer<int32_t> permutation_;
 };

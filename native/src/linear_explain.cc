@@ -23,12 +23,10 @@ std::string explain_linear(const tarpon_linear_desc &desc, int64_t m, int32_t co
         fail(TARPON_ERROR_INVALID_ARGUMENT, "processor_count is %d; it must be >= 0",
              processor_count);
     }
-    if (format.sparsity != TARPON_SPARSITY_NONE || shape.n > kMaxFeatures ||
-        shape.k > kMaxFeatures) {
+    if (shape.n > kMaxFeatures || shape.k > kMaxFeatures) {
         fail(TARPON_ERROR_UNSUPPORTED,
-             "explained are dense weights of up to 2^30 features; sparsity is %d, out_features "
-             "%lld, in_features %lld",
-             format.sparsity, ll{shape.n}, ll{shape.k});
+             "explained are layers of up to 2^30 features; out_features is %lld, in_features %lld",
+             ll{shape.n}, ll{shape.k});
     }
     LinearProblem problem{};
     problem.n = shape.n;
@@ -37,6 +35,7 @@ std::string explain_linear(const tarpon_linear_desc &desc, int64_t m, int32_t co
     problem.weight_type = format.weight_type;
     problem.zero_type = format.zero_type;
     problem.scale_type = format.scale_type;
+    problem.sparsity = format.sparsity;
     // A plan looks at the scales; those of bfloat16 fit those of the kernels in practice.
     const bool narrow = format.scale_type != TARPON_SCALE_F32;
     w4_gemm::Problem launch{m,

@@ -20,6 +20,7 @@ inline w4_gemm::PlainWeights w4_types(const LinearProblem &problem) {
     out.code_type = kCodes[problem.weight_type];
     out.zero_type = kZeros[problem.zero_type];
     out.scale_type = kScales[problem.scale_type];
+    out.sparse = problem.sparsity == TARPON_SPARSITY_2_4;
     return out;
 }
 

@@ -107,8 +107,8 @@ class Sm80Linear final : public LinearPlan {
     }
 
     uint64_t weights_bytes() const override {
-        return qweight_.bytes() + scales_.bytes() + zeros_.bytes() + column_scale_.bytes() +
-               bias_.bytes() + permutation_.bytes();
+        return qweight_.bytes() + metadata_.bytes() + scales_.bytes() + zeros_.bytes() +
+               column_scale_.bytes() + bias_.bytes() + permutation_.bytes();
     }
 
   private:
@@ -119,6 +119,7 @@ class Sm80Linear final : public LinearPlan {
           qweight_(device, prepared.qweight),
           scales_(device, prepared.scales),
           zeros_(device, prepared.zeros),
+          metadata_(device, prepared.metadata),
           column_scale_(device, prepared.column_scale),
           bias_(device, padded_bias(problem, weights.bias)),
           permutation_(device, permutation_of(problem, weights.permutation)),
@@ -172,6 +173,7 @@ class Sm80Linear final : public LinearPlan {
                                        qweight_.address(),
                                        scales_.address(),
                                        zeros_.address(),
+                                       metadata_.address(),
                                        column_scale_.address<float>(),
                                        bias_.address<float>(),
                                        permutation_.address<int32_t>()};
@@ -195,7 +197,7 @@ class Sm80Linear final : public LinearPlan {
 
     LinearProblem problem_;
     w4_gemm::FormatId format_;
-    DeviceMemory qweight_, scales_, zeros_, column_scale_, bias_, permutation_;
+    DeviceMemory qweight_, scales_, zeros_, metadata_, column_scale_, bias_, permutation_;
     w4_gemm::Activation activation_;
     int64_t max_rows_;
     int ordinal_ = 0;
@@ -210,9 +212,11 @@ bool group_fits_slabs(const LinearProblem &problem) {
 }
 
 bool has_format(const LinearProblem &problem) {
-    return problem.sparsity == TARPON_SPARSITY_NONE &&
-           (problem.weight_type != TARPON_WEIGHT_FP8_E4M3 ||
-            problem.zero_type == TARPON_ZERO_SYMMETRIC);
+    const bool symmetric = problem.zero_type == TARPON_ZERO_SYMMETRIC;
+    if (problem.sparsity == TARPON_SPARSITY_2_4) {
+        return problem.weight_type == TARPON_WEIGHT_INT4 && symmetric;
+    }
+    return problem.weight_type != TARPON_WEIGHT_FP8_E4M3 || symmetric;
 }
 
 bool sm80_supports(const Device &device, const LinearProblem &problem) {
@@ -235,7 +239,8 @@ const std::vector<LinearVariant> &linear_variants() {
     static const std::vector<LinearVariant> variants = {
         {"sm80_mma",
          "compute capability 8.0 or newer; INT4 or INT8 with SYMMETRIC, INTEGER or FLOAT zeros, "
-         "FP8_E4M3; scales F16, BF16 or F32; group 32, 64, 128 or -1; F16, BF16; FAST or "
+         "FP8_E4M3; 2:4 sparse INT4 SYMMETRIC; scales F16, BF16 or F32; group 32, 64, 128 or -1; "
+         "F16, BF16; FAST or "
          "DETERMINISTIC; bias, residual, g_idx; up to 2^30 features",
          sm80_supports, create_sm80},
     };
