@@ -33,7 +33,10 @@ class TrainCommandTest {
         "--kv-heads", "1", "--context", "32", "--batch", "2", "--eval-bytes", "512",
     };
 
-    private static final long TIMEOUT_SECONDS = 60;
+    /** Of the run that is killed; enough for the kills to come in its middle. */
+    private static final int STEPS = 50;
+
+    private static final long TIMEOUT_SECONDS = 120;
 
     @TempDir Path folder;
 
@@ -71,11 +74,14 @@ class TrainCommandTest {
     void test_train_survives_being_killed() throws Exception {
         Path whole = folder.resolve("whole");
         Path killed = folder.resolve("killed");
-        Object[] options = train("--steps", 60, "--checkpoint-every", 1, "--out");
+        Path text = folder.resolve("text");
+        Files.writeString(text, "A document of its own.\n\n".repeat(200));
+        Object[] options =
+                train("--text", text, "--steps", STEPS, "--checkpoint-every", 1, "--out");
         CliRun.of(with(options, whole)).succeeds();
 
         killAfterStep(5, killed, with(options, killed));
-        killAfterStep(30, killed, "train", "--resume", "--checkpoint-every", 1, "--out", killed);
+        killAfterStep(20, killed, "train", "--resume", "--checkpoint-every", 1, "--out", killed);
         CliRun.of("train", "--resume", "--out", killed).succeeds();
         for (String file : new String[] {"model.safetensors", "config.json"}) {
             assertArrayEquals(
@@ -123,7 +129,7 @@ class TrainCommandTest {
             child.destroyForcibly().waitFor();
         }
         int left = newest(out);
-        assertTrue(left >= step && left < 60, "killed in the middle, at step " + left);
+        assertTrue(left >= step && left < STEPS, "killed in the middle, at step " + left);
     }
 
     private static int newest(Path out) throws IOException {
