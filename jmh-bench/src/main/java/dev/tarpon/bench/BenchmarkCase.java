@@ -2,6 +2,7 @@ package dev.tarpon.bench;
 
 import dev.tarpon.bench.linear.Implementation;
 import dev.tarpon.bench.linear.LinearCase;
+import dev.tarpon.bench.optim.AdamWKind;
 
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -34,6 +35,21 @@ record BenchmarkCase(
                 Map.of(),
                 1,
                 0,
+                0);
+    }
+
+    static BenchmarkCase optimizer(AdamWKind kind, int parameters, int threads) {
+        Map<String, String> values = new LinkedHashMap<>();
+        values.put("implementation", kind.label());
+        values.put("parameters", Integer.toString(parameters));
+        values.put("threads", Integer.toString(threads));
+        return new BenchmarkCase(
+                "AdamW step, %d fp32 parameters, threads %d".formatted(parameters, threads),
+                kind.label(),
+                OptimizerBenchmark.class.getName() + ".step",
+                values,
+                1,
+                kind.bytesPerParameter() * parameters,
                 0);
     }
 

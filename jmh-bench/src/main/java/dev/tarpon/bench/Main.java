@@ -4,6 +4,7 @@ import dev.tarpon.DType;
 import dev.tarpon.Tarpon;
 import dev.tarpon.bench.linear.Implementation;
 import dev.tarpon.bench.linear.LinearCase;
+import dev.tarpon.bench.optim.AdamWKind;
 
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -45,8 +46,8 @@ public final class Main implements Callable<Integer> {
             names = "--benchmarks",
             split = ",",
             paramLabel = "NAME",
-            description = "overhead, linear")
-    private List<String> benchmarks = List.of("overhead", "linear");
+            description = "overhead, linear, optimizer")
+    private List<String> benchmarks = List.of("overhead", "linear", "optimizer");
 
     @Option(names = "--devices", split = ",", paramLabel = "DEVICE", description = "cpu, cuda:N")
     private List<String> devices = List.of("cpu", "cuda:0");
@@ -61,6 +62,13 @@ public final class Main implements Callable<Integer> {
 
     @Option(names = "--shapes", split = ",", paramLabel = "INxOUT", description = "weight matrices")
     private List<String> shapes = List.of("384x1536", "4096x4096");
+
+    @Option(
+            names = "--parameters",
+            split = ",",
+            paramLabel = "N",
+            description = "of the optimizers: 65536 stay in the caches, 64 Mi do not")
+    private List<Integer> parameters = List.of(65536, 64 << 20);
 
     @Option(names = "--rows", split = ",", paramLabel = "M", description = "rows of x")
     private List<Integer> rows = List.of(1, 16, 128);
@@ -143,9 +151,12 @@ public final class Main implements Callable<Integer> {
             switch (benchmark) {
                 case "overhead" -> OVERHEAD.forEach(m -> cases.add(BenchmarkCase.overhead(m)));
                 case "linear" -> planLinear(cases, skipped);
+                case "optimizer" -> planOptimizer(cases);
                 default ->
                         throw new IllegalArgumentException(
-                                "unknown benchmark \"" + benchmark + "\": overhead or linear");
+                                "unknown benchmark \""
+                                        + benchmark
+                                        + "\": overhead, linear or optimizer");
             }
         }
         var settings = new InterleavedRunner.Settings(rounds, warmups, iterations, milliseconds);
@@ -167,6 +178,24 @@ public final class Main implements Callable<Integer> {
         return outcome.failures().isEmpty()
                 ? CommandLine.ExitCode.OK
                 : CommandLine.ExitCode.SOFTWARE;
+    }
+
+    private void planOptimizer(List<BenchmarkCase> cases) {
+        for (int count : parameters) {
+            if (count < 1) {
+                throw new IllegalArgumentException(
+                        "--parameters is %d; it must be at least 1".formatted(count));
+            }
+            for (int threadCount : threads) {
+                if (threadCount < 0) {
+                    throw new IllegalArgumentException(
+                            "--threads is %d; it must be at least 0".formatted(threadCount));
+                }
+                for (AdamWKind kind : AdamWKind.values()) {
+                    cases.add(BenchmarkCase.optimizer(kind, count, threadCount));
+                }
+            }
+        }
     }
 
     private void planLinear(List<BenchmarkCase> cases, List<Skipped> skipped) {

@@ -1,0 +1,58 @@
+package dev.tarpon.bench;
+
+import dev.tarpon.bench.optim.AdamW;
+import dev.tarpon.bench.optim.AdamWKind;
+
+import org.openjdk.jmh.annotations.Benchmark;
+import org.openjdk.jmh.annotations.BenchmarkMode;
+import org.openjdk.jmh.annotations.Fork;
+import org.openjdk.jmh.annotations.Measurement;
+import org.openjdk.jmh.annotations.Mode;
+import org.openjdk.jmh.annotations.OutputTimeUnit;
+import org.openjdk.jmh.annotations.Param;
+import org.openjdk.jmh.annotations.Scope;
+import org.openjdk.jmh.annotations.Setup;
+import org.openjdk.jmh.annotations.State;
+import org.openjdk.jmh.annotations.TearDown;
+import org.openjdk.jmh.annotations.Warmup;
+
+import java.util.concurrent.TimeUnit;
+
+/**
+ * One step of AdamW by one implementation: 65536 parameters stay in the caches, 64 Mi do not.
+ * {@link Main} runs it for all implementations, interleaved.
+ */
+@State(Scope.Benchmark)
+@BenchmarkMode(Mode.AverageTime)
+@OutputTimeUnit(TimeUnit.NANOSECONDS)
+@Warmup(iterations = 2, time = 300, timeUnit = TimeUnit.MILLISECONDS)
+@Measurement(iterations = 5, time = 300, timeUnit = TimeUnit.MILLISECONDS)
+@Fork(value = 1, jvmArgsAppend = "--enable-native-access=ALL-UNNAMED")
+public class OptimizerBenchmark {
+    @Param("tarpon-8bit")
+    public String implementation;
+
+    @Param("65536")
+    public int parameters;
+
+    /** Of Tarpon; the Java loop has one. */
+    @Param("1")
+    public int threads;
+
+    private AdamW optimizer;
+
+    @Setup
+    public void setUp() {
+        optimizer = AdamWKind.of(implementation).create(parameters, threads);
+    }
+
+    @TearDown
+    public void tearDown() {
+        optimizer.close();
+    }
+
+    @Benchmark
+    public void step() {
+        optimizer.step();
+    }
+}
