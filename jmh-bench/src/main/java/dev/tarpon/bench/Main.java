@@ -67,8 +67,8 @@ public final class Main implements Callable<Integer> {
             names = "--parameters",
             split = ",",
             paramLabel = "N",
-            description = "of the optimizers: 65536 stay in the caches, 64 Mi do not")
-    private List<Integer> parameters = List.of(65536, 64 << 20);
+            description = "of the optimizers: 65536 stay in the caches, 16 Mi do not")
+    private List<Integer> parameters = List.of(65536, 16 << 20);
 
     @Option(names = "--rows", split = ",", paramLabel = "M", description = "rows of x")
     private List<Integer> rows = List.of(1, 16, 128);

@@ -19,7 +19,7 @@ import org.openjdk.jmh.annotations.Warmup;
 import java.util.concurrent.TimeUnit;
 
 /**
- * One step of AdamW by one implementation: 65536 parameters stay in the caches, 64 Mi do not.
+ * One step of AdamW by one implementation: 65536 parameters stay in the caches, 16 Mi do not.
  * {@link Main} runs it for all implementations, interleaved.
  */
 @State(Scope.Benchmark)
