@@ -1,4 +1,4 @@
-// The CPU's 4-bit linear against the machine's measured roofs. Run: cpu_linear_bench --help
+// The CPU's linear layer against the machine's measured roofs. Run: cpu_linear_bench --help
 //
 // Roofs and kernel are sampled in turn, round after round, so that what disturbs a shared machine
 // disturbs both. A percentage of a roof is the time that the roof would take over the time that the
@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 #include <random>
 #include <string>
@@ -16,6 +17,7 @@
 
 #include "cpu/device.h"
 #include "cpu_roofs.h"
+#include "types.h"
 
 namespace tarpon::bench {
 namespace {
@@ -30,6 +32,10 @@ struct Options {
     std::vector<int64_t> rows = {1, 2, 4, 8, 16, 32, 64, 128, 512};
     tarpon_dtype dtype = TARPON_BF16;
     tarpon_linear_arithmetic arithmetic = TARPON_ARITHMETIC_EXACT;
+    tarpon_weight_type weight_type = TARPON_WEIGHT_INT4;
+    tarpon_zero_type zero_type = TARPON_ZERO_SYMMETRIC;
+    tarpon_scale_type scale_type = TARPON_SCALE_F16;
+    int64_t group = 128;  // 0: one over all inputs
     std::string variant;
     int threads = 0;
     int rounds = 9;
@@ -43,6 +49,10 @@ constexpr const char *kHelp =
     "  --m LIST         rows, such as 1,8,128 (default 1,2,4,8,16,32,64,128,512)\n"
     "  --dtype T        bf16 (default), f16 or f32\n"
     "  --arithmetic A   exact (default) or int8\n"
+    "  --weights T      int4 (default), int8 or e4m3\n"
+    "  --zeros Z        symmetric (default), integer or float\n"
+    "  --scales T       f16 (default), bf16 or f32\n"
+    "  --group N        inputs of a scale: 32, 64, 128 (default) or -1 for all\n"
     "  --variant NAME   force a kernel variant, such as cpu_avx512\n"
     "  --threads N      0 = one for each processor (default)\n"
     "  --rounds N       samples of every figure (default 9)\n"
@@ -84,34 +94,64 @@ struct Layer {
 
     Layer(Device &device, Shape shape, const Options &options) {
         constexpr uint64_t kColdBytes = uint64_t{640} << 20;
-        const LinearProblem problem{shape.n,
-                                    shape.k,
-                                    128,
-                                    (shape.k + 127) / 128,
-                                    TARPON_WEIGHT_INT4,
-                                    options.dtype,
-                                    options.arithmetic};
+        const int64_t group = options.group > 0 ? options.group : shape.k;
+        LinearProblem problem{shape.n,
+                              shape.k,
+                              group,
+                              (shape.k + group - 1) / group,
+                              options.weight_type,
+                              options.dtype,
+                              options.arithmetic};
+        problem.zero_type = options.zero_type;
+        problem.scale_type = options.scale_type;
         std::mt19937_64 random(1);
         std::vector<uint8_t> codes(static_cast<size_t>(shape.n * shape.k));
-        for (uint8_t &code : codes)
-            code = static_cast<uint8_t>(random() >> 60);
-        const std::vector<uint16_t> scales(static_cast<size_t>(problem.groups * shape.n), 0x2000);
+        for (uint8_t &code : codes) {
+            code = static_cast<uint8_t>(random() >> 56);
+            if (options.weight_type == TARPON_WEIGHT_INT4) code &= 15;
+            // e4m3 from 2^-6 up to 1.875.
+            if (options.weight_type == TARPON_WEIGHT_FP8_E4M3) code &= 0xbf;
+        }
+        const auto count = static_cast<size_t>(problem.groups * shape.n);
+        const std::vector<unsigned char> scales = values(count, options.scale_type, 0x1p-7f);
+        std::vector<unsigned char> zeros;
+        if (options.zero_type == TARPON_ZERO_INTEGER) zeros.assign(count, 7);
+        if (options.zero_type == TARPON_ZERO_FLOAT)
+            zeros = values(count, options.scale_type, -0x1p-4f);
         const LinearVariant &chosen = choose(device, problem, options.variant);
         variant = chosen.name;
         do {
-            copies.push_back(chosen.create(device, problem, {codes.data(), scales.data()}));
+            copies.push_back(chosen.create(
+                device, problem,
+                {codes.data(), scales.data(), zeros.empty() ? nullptr : zeros.data()}));
         } while (options.cold && copies.size() * weights_bytes() < kColdBytes);
     }
 
     uint64_t weights_bytes() const { return copies[0]->weights_bytes(); }
 
   private:
+    static std::vector<unsigned char> values(size_t count, tarpon_scale_type type, float value) {
+        const size_t bytes = type == TARPON_SCALE_F32 ? 4 : 2;
+        std::vector<unsigned char> result(count * bytes);
+        for (size_t i = 0; i < count; ++i) {
+            unsigned char *out = result.data() + i * bytes;
+            if (type == TARPON_SCALE_F32) {
+                std::memcpy(out, &value, bytes);
+            } else {
+                const uint16_t bits = type == TARPON_SCALE_F16 ? from_float<half_t>(value).bits
+                                                               : from_float<bf16_t>(value).bits;
+                std::memcpy(out, &bits, bytes);
+            }
+        }
+        return result;
+    }
+
     static const LinearVariant &choose(const Device &device, const LinearProblem &problem,
                                        const std::string &name) {
         for (const LinearVariant &v : device.linear_variants()) {
             if ((name.empty() || name == v.name) && v.supports(device, problem)) return v;
         }
-        die("no variant " + name + " for this device and dtype");
+        die("no variant " + name + " for this device, dtype and format");
     }
 };
 
@@ -124,6 +164,8 @@ struct Figures {
 };
 
 Peak peak_of(const std::string &variant) {
+    if (variant == "cpu_amx") return Peak::kTileBf16;
+    if (variant == "cpu_amx_int8") return Peak::kTileInt8;
     if (variant == "cpu_avx512_bf16") return Peak::kDotBf16;
     if (variant == "cpu_avx512_vnni_int8") return Peak::kDotInt8;
     return Peak::kFmaF32;
@@ -256,6 +298,17 @@ class Bench {
 
 // ---- Command line -----------------------------------------------------------------------------
 
+// The index of value in names.
+int32_t choice(const std::string &flag, const std::string &value,
+               std::initializer_list<const char *> names) {
+    int32_t index = 0;
+    for (const char *name : names) {
+        if (value == name) return index;
+        ++index;
+    }
+    die("no " + flag + ": " + value);
+}
+
 Options parse(int argc, char **argv) {
     Options options;
     bool default_shapes = true;
@@ -282,14 +335,17 @@ Options parse(int argc, char **argv) {
                 p = *end == ',' ? end + 1 : end;
             }
         } else if (flag == "--dtype") {
-            if (value != "bf16" && value != "f16" && value != "f32") die("no dtype: " + value);
-            options.dtype = value == "bf16"  ? TARPON_BF16
-                            : value == "f16" ? TARPON_F16
-                                             : TARPON_F32;
+            options.dtype = choice(flag, value, {"f32", "f16", "bf16"});
         } else if (flag == "--arithmetic") {
-            if (value != "exact" && value != "int8") die("no arithmetic: " + value);
-            options.arithmetic =
-                value == "int8" ? TARPON_ARITHMETIC_INT8_ACTIVATIONS : TARPON_ARITHMETIC_EXACT;
+            options.arithmetic = choice(flag, value, {"exact", "int8"});
+        } else if (flag == "--weights") {
+            options.weight_type = choice(flag, value, {"int4", "int8", "e4m3"});
+        } else if (flag == "--zeros") {
+            options.zero_type = choice(flag, value, {"symmetric", "integer", "float"});
+        } else if (flag == "--scales") {
+            options.scale_type = choice(flag, value, {"f16", "bf16", "f32"});
+        } else if (flag == "--group") {
+            options.group = std::atoi(value.c_str());
         } else if (flag == "--variant") {
             options.variant = value;
         } else if (flag == "--threads") {

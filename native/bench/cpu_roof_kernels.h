@@ -15,5 +15,8 @@ double fma_f32_avx2(int64_t iterations);
 double fma_f32_avx512(int64_t iterations);
 double dot_bf16_avx512(int64_t iterations);
 double dot_int8_avx512(int64_t iterations);
+// Tiles in 2 x 2 products, read from 512 KiB: out of L1, and in L2 after the first rounds.
+double tiles_bf16_amx(int64_t iterations);
+double tiles_int8_amx(int64_t iterations);
 
 }  // namespace tarpon::bench

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <new>
 
+#include "cpu/isa.h"
 #include "cpu_roof_kernels.h"
 
 namespace tarpon::bench {
@@ -28,6 +29,9 @@ bool have(Peak peak) {
             return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw");
         case Peak::kDotInt8:
             return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw");
+        case Peak::kTileBf16:
+        case Peak::kTileInt8:
+            return cpu::isa_supported(cpu::Isa::kAmx);
     }
     return false;
 }
@@ -41,6 +45,10 @@ double run_peak(Peak peak, int64_t iterations) {
             return dot_bf16_avx512(iterations);
         case Peak::kDotInt8:
             return dot_int8_avx512(iterations);
+        case Peak::kTileBf16:
+            return tiles_bf16_amx(iterations / 100);
+        case Peak::kTileInt8:
+            return tiles_int8_amx(iterations / 100);
     }
     return 0.0;
 }
@@ -65,6 +73,10 @@ const char *peak_name(Peak peak) {
             return "bf16 dot";
         case Peak::kDotInt8:
             return "int8 dot";
+        case Peak::kTileBf16:
+            return "bf16 tiles from L2";
+        case Peak::kTileInt8:
+            return "int8 tiles from L2";
     }
     return "?";
 }

@@ -13,9 +13,10 @@ namespace tarpon::bench {
 double seconds();
 void use_processor_time();
 
-// The instructions whose register-to-register peak is measured.
-enum class Peak { kFmaF32, kDotBf16, kDotInt8 };
-inline constexpr int kPeakCount = 3;
+// The instructions whose peak is measured: from register to register, and of tile products with
+// their operands coming from L2, where kernels have them.
+enum class Peak { kFmaF32, kDotBf16, kDotInt8, kTileBf16, kTileInt8 };
+inline constexpr int kPeakCount = 5;
 
 const char *peak_name(Peak peak);
 bool peak_available(Peak peak);

@@ -2,9 +2,29 @@
 // those it lacks are skipped and named. Run alone: cpu_linear_test [part of a test's name].
 #include <atomic>
 #include <limits>
+#include <new>
 #include <thread>
 
 #include "cpu_linear_support.h"
+
+namespace {
+
+std::atomic<int64_t> allocations{0};
+
+}  // namespace
+
+// Counts what a plan might allocate in run().
+void *operator new(size_t bytes) {
+    ++allocations;
+    if (void *address = std::malloc(bytes)) return address;
+    throw std::bad_alloc();
+}
+void operator delete(void *address) noexcept {
+    std::free(address);
+}
+void operator delete(void *address, size_t) noexcept {
+    std::free(address);
+}
 
 namespace tarpon::cpu {
 namespace {
@@ -185,6 +205,41 @@ void check_thread_counts(Isa isa) {
         check_thread_counts(Isa::isa);                            \
     }
 TARPON_FOR_EACH_ISA(X)
+#undef X
+
+void check_allocates_nothing(Isa isa, tarpon_linear_arithmetic arithmetic) {
+    require(isa);
+    const auto device = open(isa, 2);
+    Format format;
+    format.zero = TARPON_ZERO_INTEGER;
+    format.bias = format.residual = format.permuted = true;
+    const Layer layer(80, 200, 392, 32, TARPON_F16, false, format);
+    const auto plan = make_plan(*device, layer, arithmetic);
+    std::vector<uint16_t> y(static_cast<size_t>(80 * layer.n));
+    const size_t bytes = plan->workspace_bytes(80);
+    const std::unique_ptr<void, decltype(&std::free)> workspace(
+        std::aligned_alloc(256, (bytes + 255) / 256 * 256), &std::free);
+    const int64_t before = allocations.load();
+    for (int64_t m : {1, 2, 7, 80}) {
+        const LinearArgs args{layer.x.data(),       y.data(), m, workspace.get(), bytes, nullptr,
+                              layer.residual.data()};
+        CHECK_EQ(plan->run(args), TARPON_OK);
+        CHECK_EQ(allocations.load(), before, "m=%lld", static_cast<long long>(m));
+    }
+}
+
+#define X(name, isa)                                               \
+    TARPON_TEST(test_cpu_linear_run_allocates_nothing_on_##name) { \
+        check_allocates_nothing(Isa::isa, kExact);                 \
+    }
+TARPON_FOR_EACH_ISA(X)
+#undef X
+
+#define X(name, isa)                                                    \
+    TARPON_TEST(test_cpu_linear_int8_run_allocates_nothing_on_##name) { \
+        check_allocates_nothing(Isa::isa, kInt8);                       \
+    }
+TARPON_FOR_EACH_INT8_ISA(X)
 #undef X
 
 TARPON_TEST(test_cpu_linear_runs_concurrently) {
