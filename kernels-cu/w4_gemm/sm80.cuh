@@ -38,9 +38,8 @@ TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(Config::kThreads, Config::kBlocksPerSm)
         ptx::cp_async_commit();  // an empty group at the end keeps the count of pending ones right
     };
     Fragments<Config, T> fragments[1 + kAhead];
-    TARPON_UNROLL
-    for (int i = 0; i < kStagesAhead; ++i)
-        load_tile(stripe.begin + i, i);
+    TARPON_NO_UNROLL  // the copies are long, and this is rare
+        for (int i = 0; i < kStagesAhead; ++i) load_tile(stripe.begin + i, i);
     if constexpr (kAhead == 1) {
         ptx::cp_async_wait<kStages - 1>();
         ptx::sync_threads();

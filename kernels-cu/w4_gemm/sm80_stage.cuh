@@ -111,18 +111,25 @@ TARPON_DEVICE int warp_k() {
 
 // ---- Global to shared memory --------------------------------------------------------------------
 
-// Eight elements of a row of x whose addresses allow no vector access. `row` is where the row
-// begins, k the first of the eight inputs; those from `valid` on are zero.
+// Eight elements of a row of x whose addresses allow no vector access: k is the first of the eight
+// inputs of W, `valid` how many there are; the others are zero (and read where the row begins, since
+// branches would keep the loads from overlapping).
 template <class T>
 TARPON_DEVICE void copy_elements(T *smem, const T *row, const int32_t *gather, int k, int valid) {
+    int column[8];
+    TARPON_UNROLL
+    for (int i = 0; i < 8; ++i)
+        column[i] = i < valid ? k + i : 0;
+    if (gather) {
+        TARPON_UNROLL
+        for (int i = 0; i < 8; ++i)
+            column[i] = ptx::ld_global_nc(gather + column[i]);
+    }
     Pack<T, 8> chunk;
     TARPON_UNROLL
     for (int i = 0; i < 8; ++i) {
-        chunk.v[i] = T{0};
-        if (i < valid) {
-            const int column = gather ? ptx::ld_global_nc(gather + k + i) : k + i;
-            chunk.v[i] = ptx::ld_global(row + column);
-        }
+        const T element = ptx::ld_global(row + column[i]);
+        chunk.v[i] = i < valid ? element : T{0};
     }
     ptx::st_shared(reinterpret_cast<Pack<T, 8> *>(smem), chunk);
 }
