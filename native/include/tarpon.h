@@ -515,7 +515,7 @@ TARPON_API tarpon_status tarpon_linear_get_info(const tarpon_linear *linear,
  * grids that its cost model weighs, cheapest first, with predicted times, as lines of text. No GPU
  * need be present: compute_capability is 10 * major + minor (80, 86, 89, 90, 100, 120 have figures
  * of their own), processor_count that of its SMs, or 0 for a product of that architecture (A100,
- * RTX 3090, RTX 4090, H200, B200, RTX 5090). desc->variant is ignored; sparse weights are refused.
+ * RTX 3090, RTX 4090, H200, B200, RTX 5090). desc->variant is ignored.
  * Stores what capacity_bytes holds, terminated (nothing if it is 0; out_text may then be NULL), and
  * in *out_bytes, which may be NULL, the size of the whole text with its terminator. Thread-safe.
  */
@@ -801,7 +801,10 @@ TARPON_API void tarpon_optim_destroy(tarpon_optim *optim);
  * in a graph. Arrays are in device memory. One append and any number of attends may not overlap on
  * the same pages; otherwise plans are thread-safe.
  *
- * Devices: the CPU. Others return TARPON_ERROR_UNSUPPORTED from tarpon_kv_create().
+ * Devices: the CPU has both modes; CUDA, and the simulator, have TARPON_KV_MODE_TARPON and return
+ * TARPON_ERROR_UNSUPPORTED for the other from tarpon_kv_create(). There the numbers in arrays are not
+ * checked, since they are in device memory: slots, positions, rows, lengths, tables and indices in
+ * range are the caller's duty.
  */
 
 typedef struct tarpon_kv tarpon_kv;

@@ -265,6 +265,11 @@ TARPON_TEST(test_linear_explain_names_tiles_and_times) {
     CHECK(many.find("deterministic") != std::string::npos, "%s", many.c_str());
     CHECK(many.find("64x32x256") != std::string::npos, "%s", many.c_str());
 
+    desc.zero_type = TARPON_ZERO_SYMMETRIC;
+    desc.sparsity = TARPON_SPARSITY_2_4;
+    const std::string sparse = explain(desc, 1, 90);
+    CHECK(sparse.find("Int4Sparse") != std::string::npos, "%s", sparse.c_str());
+
     char start[9];
     CHECK_EQ(tarpon_linear_explain(&desc, 1, 80, 108, start, sizeof start, nullptr), TARPON_OK);
     CHECK_EQ(std::string(start), "y[1, 819");
@@ -285,7 +290,8 @@ TARPON_TEST(test_linear_explain_refuses_bad_descriptions) {
              TARPON_ERROR_INVALID_ARGUMENT);
     tarpon_linear_desc sparse = desc;
     sparse.sparsity = TARPON_SPARSITY_2_4;
-    CHECK_EQ(call(sparse, 1, 90, 0), TARPON_ERROR_UNSUPPORTED);
+    sparse.zero_type = TARPON_ZERO_FLOAT;
+    CHECK_EQ(call(sparse, 1, 90, 0), TARPON_ERROR_INVALID_ARGUMENT);
 }
 
 }  // namespace
