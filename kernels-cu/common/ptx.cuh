@@ -393,6 +393,22 @@ TARPON_DEVICE uint32_t ballot(bool predicate TARPON_WHERE) {
     return TARPON_GPU_OR_SIM(__ballot_sync(kAllLanes, predicate), sim::ballot(predicate, where));
 }
 
+// [warp] Transposes an 8x8 matrix of 16-bit elements: register and result lie as one register of
+// ldmatrix (layout::Ldmatrix::element).
+TARPON_DEVICE uint32_t movmatrix_trans(uint32_t matrix TARPON_WHERE) {
+#ifdef __CUDACC__
+    uint32_t result;
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(matrix));
+    return result;
+#else
+    // Half h of lane 4g + m is element (2m + h, g): half g % 2 of lane 4 * (2m + h) + g / 2.
+    const int lane = lane_id(), source = 8 * (lane % 4) + lane / 8, shift = 16 * (lane / 4 % 2);
+    const uint32_t low = sim::shuffle(sim::Shuffle::kIndex, matrix, source, where);
+    const uint32_t high = sim::shuffle(sim::Shuffle::kIndex, matrix, source + 4, where);
+    return (low >> shift & 0xffff) | (high >> shift & 0xffff) << 16;
+#endif
+}
+
 // ---- Bits -------------------------------------------------------------------------------------
 
 // Bitwise function of three words: bit 4a + 2b + c of kLut is the result for bits a, b, c. Write

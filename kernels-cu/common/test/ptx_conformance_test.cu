@@ -265,6 +265,30 @@ TARPON_TEST(test_ptx_ldmatrix) {
 
 // ---- Exchange between lanes -------------------------------------------------------------------
 
+// Element (r, c) is 100 * r + c.
+TARPON_KERNEL void movmatrix_kernel(uint32_t *out) {
+    const int lane = lane_id();
+    const layout::Coord low = layout::Ldmatrix::element(lane, 0),
+                        high = layout::Ldmatrix::element(lane, 1);
+    const uint32_t matrix = uint32_t(100 * low.row + low.col) | uint32_t(100 * high.row + high.col)
+                                                                    << 16;
+    st_global(&out[lane], movmatrix_trans(matrix));
+}
+
+TARPON_TEST(test_ptx_movmatrix_trans) {
+    testing::require_device();
+    DeviceBuffer<uint32_t> out(kLanes);
+    run(movmatrix_kernel, 1, kLanes, 0, out.data());
+    const auto values = out.to_host();
+    for (int lane = 0; lane < kLanes; ++lane) {
+        for (int half = 0; half < 2; ++half) {
+            const layout::Coord at = layout::Ldmatrix::element_trans(lane, half);
+            CHECK_EQ(values[size_t(lane)] >> (16 * half) & 0xffff, uint32_t(100 * at.row + at.col),
+                     "lane %d, half %d", lane, half);
+        }
+    }
+}
+
 // 32 masks, 32 deltas and 33 source lanes (the last wraps), then a ballot.
 TARPON_KERNEL void shuffle_kernel(int *out) {
     const int lane = lane_id();
