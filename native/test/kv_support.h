@@ -317,8 +317,7 @@ inline void attend(const tarpon_kv *kv, const Scenario &scenario, Run &run) {
     TARPON_CHECK(tarpon_kv_workspace_bytes(kv, static_cast<int64_t>(run.lengths.size()),
                                            scenario.queries, longest, &bytes) == TARPON_OK,
                  "%s", tarpon_last_error());
-    // Zeros, as kernels that count what is done may ask for and leave behind.
-    const DeviceArray<char> workspace(*run.target, std::vector<char>(bytes));
+    const DeviceArray<char> workspace(*run.target, std::vector<char>(bytes, '\xff'));
     const DeviceArray<int32_t> lengths(*run.target, run.lengths);
     run.device_o.write(std::vector<char>(run.device_o.size(), '\xff'));
     const auto args = attend_args(run, scenario.queries, lengths, workspace);

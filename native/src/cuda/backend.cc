@@ -11,8 +11,10 @@
 #include "cuda/cuda_check.h"
 #include "cuda/device_guard.h"
 #include "cuda/hadamard.h"
+#include "cuda/kv.h"
 #include "cuda/linear.h"
 #include "cuda/optim_plan.h"
+#include "kv_cache.h"
 
 namespace tarpon::gpu {
 namespace {
@@ -126,6 +128,10 @@ class GpuDevice : public Device {
         } catch (const Error &error) {
             return set_error(error.status(), "%s", error.what());
         }
+    }
+
+    std::unique_ptr<KvPlan> create_kv(const KvProblem &problem) override {
+        return create_kv_plan(*this, problem);
     }
 
   private:

@@ -1,0 +1,9 @@
+#include "kv_cache/attend.cuh"
+
+namespace tarpon::kv_cache {
+
+AttendKernel attend_kernel_128(int row_tiles) {
+    return row_tiles == 1 ? attend_kernel<128, 1>() : attend_kernel<128, 2>();
+}
+
+}  // namespace tarpon::kv_cache

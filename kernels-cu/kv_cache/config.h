@@ -1,0 +1,139 @@
+// How attention is cut into blocks, splits and stages: pure, testable without a GPU.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kv_cache/kernels.h"
+
+namespace tarpon::kv_cache {
+
+inline constexpr int64_t round_up(int64_t value, int64_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+// Query rows (queries times heads of a group) of a block: tiles of four, since each row takes two
+// of the eight columns of an mma tile (query.cuh). A head_dim of 256 leaves registers for one tile,
+// and one of 96 is too rare for a kernel of its own.
+TARPON_LAYOUT int row_tiles(int head_dim, int query_rows) {
+    return query_rows > 4 && (head_dim == 64 || head_dim == 128) ? 2 : 1;
+}
+
+// ---- Stages -----------------------------------------------------------------------------------
+
+inline constexpr int kRowPadBytes = 16;  // of rows of binary16, so that ldmatrix hits all banks
+
+// Bytes of a chunk's plane of codes of `width` bits.
+TARPON_LAYOUT int plane_bytes(int head_dim, int width) {
+    return kChunkTokens * head_dim * width / 8;
+}
+TARPON_LAYOUT int half_rows_bytes(int head_dim) {
+    return kChunkTokens * (2 * head_dim + kRowPadBytes);
+}
+
+// Offsets for widths of K and V; `k_rows`: K is rows of binary16, as in the recent store.
+TARPON_LAYOUT StageLayout stage_offsets(int head_dim, int k_bits, int v_bits, bool k_rows) {
+    constexpr int kScaleBytes = 2 * kChunkTokens;
+    StageLayout s{};
+    s.k_upper =
+        k_rows ? half_rows_bytes(head_dim) : plane_bytes(head_dim, k_bits == 3 ? 2 : k_bits);
+    s.k_scales = s.k_upper + (k_bits == 3 ? plane_bytes(head_dim, 1) : 0);
+    s.v_codes = s.k_scales + (has_scales(k_bits) ? kScaleBytes : 0);
+    s.v_upper = s.v_codes + (v_bits == 16 ? half_rows_bytes(head_dim)
+                                          : plane_bytes(head_dim, v_bits == 3 ? 2 : v_bits));
+    s.v_scales = s.v_upper + (v_bits == 3 ? plane_bytes(head_dim, 1) : 0);
+    s.bytes = s.v_scales + (has_scales(v_bits) ? kScaleBytes : 0);
+    s.bytes = (s.bytes + 127) / 128 * 128;  // slots begin at a multiple of all banks
+    return s;
+}
+
+// Shared memory that a block's stages may take. 72 KiB leave room for three blocks on an SM with
+// 228 KiB and for one on those with 100.
+inline constexpr int kStageBudget = 72 * 1024;
+
+// The stages of a plan's codes: as many warps as fit with two slots each, and then more slots.
+constexpr StageLayout code_stage(const Format &f) {
+    StageLayout s = stage_offsets(f.head_dim, f.k_bits, f.v_bits, false);
+    for (int warps = kKernelWarps; warps >= 1; warps /= 2) {
+        for (int slots = 4; slots >= 2; --slots) {
+            if (warps * slots * s.bytes > kStageBudget) continue;
+            s.warps = warps, s.slots = slots;
+            return s;
+        }
+    }
+    s.warps = s.slots = 1;
+    return s;
+}
+
+// Bytes of all stages of a block: those of the codes, one stage of the recent store if there is
+// one, and what the warps need to add up their results there (attend.cuh).
+constexpr int stages_bytes(const Format &f, int query_rows, bool has_recent) {
+    const StageLayout codes = code_stage(f);
+    const int sums = kKernelWarps * 4 * row_tiles(f.head_dim, query_rows) * f.head_dim * 4;
+    const int recent = has_recent ? stage_offsets(f.head_dim, 16, 16, true).bytes : 0;
+    return std::max({codes.warps * codes.slots * codes.bytes, sums, recent});
+}
+
+// The stages of the recent store in what room there is.
+constexpr StageLayout recent_stage(const Format &f, int room_bytes) {
+    StageLayout s = stage_offsets(f.head_dim, 16, 16, true);
+    const int stages = room_bytes / s.bytes;
+    s.warps = std::clamp(stages / 2, 1, kKernelWarps);
+    s.slots = std::clamp(stages / s.warps, 1, 4);
+    return s;
+}
+
+// ---- Splits -----------------------------------------------------------------------------------
+
+// The keys of a sequence are cut into equal runs, so that few sequences fill the device and long
+// ones do not outlast the others. The cut depends on shapes and device alone, never on timing.
+inline constexpr int kMinSplitTokens = 256;
+inline constexpr int kMaxSplitTokens = 8192;  // unless that takes more than kMaxSplits
+inline constexpr int kMaxSplits = 64;
+inline constexpr int kBlocksPerProcessor = 2;
+
+constexpr int64_t splits_at_most(int64_t max_length, int64_t tokens) {
+    return std::clamp<int64_t>((max_length + tokens - 1) / tokens, 1, kMaxSplits);
+}
+
+// `groups`: blocks of query rows over all sequences and kv heads.
+constexpr int select_splits(int64_t groups, int64_t max_length, int processors) {
+    const int64_t wanted = (int64_t{kBlocksPerProcessor} * processors + groups - 1) / groups;
+    return int(std::max(std::min(wanted, splits_at_most(max_length, kMinSplitTokens)),
+                        splits_at_most(max_length, kMaxSplitTokens)));
+}
+
+// Blocks that no selection for as many groups, or fewer, and such a length, or a shorter one,
+// exceeds: groups * select_splits() itself may shrink as groups grow.
+constexpr int64_t blocks_bound(int64_t groups, int64_t max_length, int processors,
+                               int recent_items) {
+    const int64_t spread = std::min(groups * splits_at_most(max_length, kMinSplitTokens),
+                                    groups + int64_t{kBlocksPerProcessor} * processors);
+    return std::max(spread, groups * splits_at_most(max_length, kMaxSplitTokens)) +
+           groups * recent_items;
+}
+
+// Chunks of sinks and window that a block attends.
+inline constexpr int kRecentChunksPerItem = 16;
+
+constexpr int recent_chunks(int tokens) {
+    return (tokens + kChunkTokens - 1) / kChunkTokens;
+}
+constexpr int recent_items(int sink_tokens, int window_tokens) {
+    return (recent_chunks(sink_tokens) + recent_chunks(window_tokens) + kRecentChunksPerItem - 1) /
+           kRecentChunksPerItem;
+}
+
+constexpr int64_t partial_floats(int head_dim, int query_rows) {
+    return int64_t{4} * row_tiles(head_dim, query_rows) * (head_dim + 2);
+}
+
+constexpr size_t flags_bytes(int64_t blocks) {
+    return size_t(round_up(blocks * int64_t{sizeof(Ticket)}, 64));
+}
+
+constexpr size_t attend_workspace_bytes(int64_t blocks, int head_dim, int query_rows) {
+    return flags_bytes(blocks) + size_t(4 * blocks * partial_floats(head_dim, query_rows));
+}
+
+}  // namespace tarpon::kv_cache

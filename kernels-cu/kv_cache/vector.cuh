@@ -1,0 +1,208 @@
+// A head's vector in the registers of a warp, and what both kernels do with it: load, norm, RoPE,
+// rotation. Every sum has the order of scheme.h and hadamard/ref.h, so that codes agree bit for
+// bit.
+#pragma once
+
+#include "common/ptx.cuh"
+#include "hadamard/kernel.cuh"
+#include "kv_cache/kernels.h"
+
+namespace tarpon::kv_cache {
+
+// Lane l holds the channels l * kElems and on; of head_dim 96 the lanes from 24 on hold zeros.
+template <int kHeadDim>
+struct HeadVector {
+    static constexpr int kElems = kHeadDim <= 64 ? 2 : kHeadDim <= 128 ? 4 : 8;
+    static constexpr int kLanes = kHeadDim / kElems;
+    static constexpr int kBase = kHeadDim == 96 ? kBaseRows : 1;
+    static constexpr int kPower = kHeadDim / kBase;
+    static_assert(kLanes * kElems == kHeadDim && kLanes <= 32 && kPower * kBase == kHeadDim);
+
+    static TARPON_DEVICE bool owns() { return ptx::lane_id() < kLanes; }
+    static TARPON_DEVICE int channel(int i) { return ptx::lane_id() * kElems + i; }
+};
+
+template <class T, int kElems>
+struct alignas(sizeof(T) * kElems < 16 ? sizeof(T) * kElems : 16) Run {
+    T v[kElems];
+};
+
+template <int kHeadDim, class T>
+TARPON_DEVICE void load_run(const T *from, bool vectors, float (&x)[HeadVector<kHeadDim>::kElems]) {
+    using Head = HeadVector<kHeadDim>;
+    // Of 16 bytes at most: a vector of eight floats takes two accesses.
+    constexpr int kStep = sizeof(T) * Head::kElems > 16 ? 16 / int(sizeof(T)) : Head::kElems;
+    TARPON_UNROLL
+    for (int i = 0; i < Head::kElems; i += kStep) {
+        Run<T, kStep> run{};
+        const T *at = from + Head::channel(i);
+        if (!Head::owns()) {
+        } else if (vectors) {
+            run = ptx::ld_global_nc(reinterpret_cast<const Run<T, kStep> *>(at));
+        } else {
+            TARPON_UNROLL
+            for (int e = 0; e < kStep; ++e)
+                run.v[e] = ptx::ld_global_nc(at + e);
+        }
+        TARPON_UNROLL
+        for (int e = 0; e < kStep; ++e)
+            x[i + e] = to_float(run.v[e]);
+    }
+}
+
+// `vectors`: the rows of `data` begin at multiples of 16 bytes.
+template <int kHeadDim>
+TARPON_DEVICE void load_vector(const void *data, Element element, int64_t index, bool vectors,
+                               float (&x)[HeadVector<kHeadDim>::kElems]) {
+    switch (element) {
+        case Element::kF32:
+            return load_run<kHeadDim>(static_cast<const float *>(data) + index, vectors, x);
+        case Element::kF16:
+            return load_run<kHeadDim>(static_cast<const half_t *>(data) + index, vectors, x);
+        case Element::kBF16:
+            return load_run<kHeadDim>(static_cast<const bf16_t *>(data) + index, vectors, x);
+    }
+}
+
+template <int kHeadDim, class T>
+TARPON_DEVICE void store_run(T *to, bool vectors, const float (&x)[HeadVector<kHeadDim>::kElems]) {
+    using Head = HeadVector<kHeadDim>;
+    constexpr int kStep = sizeof(T) * Head::kElems > 16 ? 16 / int(sizeof(T)) : Head::kElems;
+    if (!Head::owns()) return;
+    TARPON_UNROLL
+    for (int i = 0; i < Head::kElems; i += kStep) {
+        Run<T, kStep> run;
+        TARPON_UNROLL
+        for (int e = 0; e < kStep; ++e)
+            run.v[e] = from_float<T>(x[i + e]);
+        T *at = to + Head::channel(i);
+        if (vectors) {
+            ptx::st_global(reinterpret_cast<Run<T, kStep> *>(at), run);
+        } else {
+            TARPON_UNROLL
+            for (int e = 0; e < kStep; ++e)
+                ptx::st_global(at + e, run.v[e]);
+        }
+    }
+}
+
+template <int kHeadDim>
+TARPON_DEVICE void store_vector(void *data, Element element, int64_t index, bool vectors,
+                                const float (&x)[HeadVector<kHeadDim>::kElems]) {
+    switch (element) {
+        case Element::kF32:
+            return store_run<kHeadDim>(static_cast<float *>(data) + index, vectors, x);
+        case Element::kF16:
+            return store_run<kHeadDim>(static_cast<half_t *>(data) + index, vectors, x);
+        case Element::kBF16:
+            return store_run<kHeadDim>(static_cast<bf16_t *>(data) + index, vectors, x);
+    }
+}
+
+// [warp] Lays the vector out in `row` [head_dim] of shared memory for all lanes to read. The lanes
+// must have finished with what was there (sync_warp).
+template <int kHeadDim>
+TARPON_DEVICE void share_vector(float *row, const float (&x)[HeadVector<kHeadDim>::kElems]) {
+    using Head = HeadVector<kHeadDim>;
+    if (Head::owns()) {
+        TARPON_UNROLL
+        for (int i = 0; i < Head::kElems; ++i)
+            ptx::st_shared(&row[Head::channel(i)], x[i]);
+    }
+    ptx::sync_warp();
+}
+
+// [warp] spread() of scheme.h of what share_vector() laid out; the same in all lanes.
+template <int kHeadDim>
+TARPON_DEVICE Spread shared_spread(const float *row) {
+    Spread s{0, 0};
+    const int residue = ptx::lane_id() % 16;
+    TARPON_UNROLL
+    for (int i = residue; i < kHeadDim; i += 16) {
+        const float x = ptx::ld_shared(&row[i]);
+        s.sum_squares = add_rn(s.sum_squares, mul_rn(x, x));
+        s.absmax = fabsf(x) > s.absmax ? fabsf(x) : s.absmax;
+    }
+    for (int mask = 8; mask > 0; mask /= 2) {
+        s.sum_squares = add_rn(s.sum_squares, ptx::shfl_xor(s.sum_squares, mask));
+        const float other = ptx::shfl_xor(s.absmax, mask);
+        s.absmax = other > s.absmax ? other : s.absmax;
+    }
+    return s;
+}
+
+// [warp] rms_norm() of scheme.h; weight may be null.
+template <int kHeadDim>
+TARPON_DEVICE void norm_vector(const float *weight, float eps, float *row,
+                               float (&x)[HeadVector<kHeadDim>::kElems]) {
+    using Head = HeadVector<kHeadDim>;
+    if (!weight) return;
+    share_vector<kHeadDim>(row, x);
+    const float factor = norm_factor(shared_spread<kHeadDim>(row).sum_squares, kHeadDim, eps);
+    ptx::sync_warp();
+    if (!Head::owns()) return;
+    TARPON_UNROLL
+    for (int i = 0; i < Head::kElems; ++i)
+        x[i] = mul_rn(mul_rn(x[i], factor), ptx::ld_global_nc(&weight[Head::channel(i)]));
+}
+
+// Angles of a position: rope_angle() of scheme.h by checked loads.
+TARPON_DEVICE CosSin load_angle(const RopeTables &t, int position, int pair) {
+    return compose(ptx::ld_global_nc(&t.high[position / kRopeDigit * t.pairs + pair]),
+                   ptx::ld_global_nc(&t.low[position % kRopeDigit * t.pairs + pair]));
+}
+
+// [warp] rope() of scheme.h.
+template <int kHeadDim>
+TARPON_DEVICE void turn_vector(const RopeTables &t, int position, float *row,
+                               float (&x)[HeadVector<kHeadDim>::kElems]) {
+    using Head = HeadVector<kHeadDim>;
+    if (t.pairs == 0) return;
+    share_vector<kHeadDim>(row, x);
+    TARPON_UNROLL
+    for (int i = 0; i < Head::kElems; ++i) {
+        const int channel = Head::channel(i);
+        if (channel >= 2 * t.pairs) continue;
+        const bool half = t.layout == RopeLayout::kHalf;
+        const int pair = half ? (channel < t.pairs ? channel : channel - t.pairs) : channel / 2;
+        const bool first = channel == rope_first(t, pair);
+        const float other =
+            ptx::ld_shared(&row[first ? rope_second(t, pair) : rope_first(t, pair)]);
+        const CosSin angle = load_angle(t, position, pair);
+        const float turned = mul_rn(other, angle.sin);
+        x[i] = add_rn(mul_rn(x[i], angle.cos), first ? -turned : turned);
+    }
+    ptx::sync_warp();
+}
+
+// [warp] x becomes H x: transform_reference() of hadamard/ref.h.
+template <int kHeadDim>
+TARPON_DEVICE void rotate_vector(const PlanParams &plan, float (&x)[HeadVector<kHeadDim>::kElems]) {
+    using Head = HeadVector<kHeadDim>;
+    hadamard::register_stages<1, Head::kElems, Head::kElems>(x);
+    TARPON_UNROLL
+    for (int mask = 1; mask * Head::kElems < Head::kPower; mask *= 2)
+        hadamard::lane_stage<Head::kElems>(x, mask);
+    if constexpr (Head::kBase > 1) {
+        // Rows of the base matrix run over blocks of kPower channels, which kBlockLanes lanes hold.
+        constexpr int kBlockLanes = Head::kPower / Head::kElems;
+        const int lane = ptx::lane_id(), block = lane / kBlockLanes;
+        const uint32_t signs = Head::owns() ? plan.base_rows[block] : 0;
+        TARPON_UNROLL
+        for (int i = 0; i < Head::kElems; ++i) {
+            float sum = 0;
+            TARPON_UNROLL
+            for (int j = 0; j < Head::kBase; ++j) {
+                const float other = ptx::shfl(x[i], j * kBlockLanes + lane % kBlockLanes);
+                const float term = signs >> j & 1 ? -other : other;
+                sum = j == 0 ? term : sum + term;
+            }
+            x[i] = Head::owns() ? sum : 0.0f;
+        }
+    }
+    TARPON_UNROLL
+    for (int i = 0; i < Head::kElems; ++i)
+        x[i] = mul_rn(x[i], plan.rotation_scale);
+}
+
+}  // namespace tarpon::kv_cache
