@@ -1,12 +1,17 @@
 package dev.tarpon.quant.cli;
 
+import dev.tarpon.DType;
 import dev.tarpon.DeviceInfo;
 import dev.tarpon.DeviceKind;
+import dev.tarpon.LinearOptions;
+import dev.tarpon.QuantizedLinear;
 import dev.tarpon.Tarpon;
 import dev.tarpon.TarponException;
+import dev.tarpon.WeightFormat;
 
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 import java.io.PrintWriter;
@@ -51,8 +56,36 @@ final class DoctorCommand implements Callable<Integer> {
 
     private final List<Finding> findings = new ArrayList<>();
 
+    @Option(
+            names = "--explain-linear",
+            arity = "3",
+            paramLabel = "SIZE",
+            description =
+                    "Instead: say what a GPU would launch for y[M, N] = x[M, K] W in 4 bits, and"
+                            + " why, from the cost model; sizes M N K. No GPU is needed.")
+    private long[] explained;
+
+    @Option(
+            names = "--compute-capability",
+            paramLabel = "CC",
+            defaultValue = "90",
+            description =
+                    "With --explain-linear: the GPU's compute capability, such as 80 or 90."
+                            + " Default: 90.")
+    private int computeCapability;
+
+    @Option(
+            names = "--group",
+            paramLabel = "SIZE",
+            defaultValue = "128",
+            description = "With --explain-linear: 32, 64, 128 or -1. Default: 128.")
+    private int group;
+
     @Override
     public Integer call() {
+        if (explained != null) {
+            return explain();
+        }
         checkJava();
         checkTools();
         checkLibrary();
@@ -70,6 +103,21 @@ final class DoctorCommand implements Callable<Integer> {
                         ? "Everything that is needed is here."
                         : "%d of what is needed is missing.".formatted(missing));
         return missing == 0 ? ExitCode.OK : ExitCode.FAILURE;
+    }
+
+    private int explain() {
+        Groups.require(spec, group);
+        String text =
+                QuantizedLinear.explain(
+                        WeightFormat.marlin(group),
+                        explained[0],
+                        explained[1],
+                        explained[2],
+                        new LinearOptions(DType.F16),
+                        computeCapability,
+                        0);
+        spec.commandLine().getOut().print(text);
+        return ExitCode.OK;
     }
 
     private void checkJava() {

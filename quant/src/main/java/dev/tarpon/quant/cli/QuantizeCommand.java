@@ -27,27 +27,36 @@ import java.util.regex.PatternSyntaxException;
         description = {
             "Quantise the linear layers of a model to 4 bits, round to nearest, in MARLIN order.",
             "",
-            "IN is a .safetensors or .onnx file. In ONNX, the matrices that a MatMul or Gemm"
-                + " multiplies by are quantised; anonymous ones take the name of their layer. In"
-                + " safetensors, which have no graph, the F32, F16 and BF16 matrices whose name"
-                + " ends in \"weight\" are, read as [out, in] the way torch.nn.Linear keeps them,"
-                + " except embeddings, norms and lm_head; see --include and --exclude.",
+            "IN is a .safetensors, .onnx or .gguf file, or the folder of a GPTQ or AWQ checkpoint."
+                + " In ONNX, the matrices that a MatMul or Gemm multiplies by are quantised;"
+                + " anonymous ones take the name of their layer. In safetensors and GGUF, which"
+                + " have no graph, the F32, F16 and BF16 matrices whose name ends in \"weight\""
+                + " are, read as [out, in] the way torch.nn.Linear keeps them, except embeddings,"
+                + " norms and output heads; see --include and --exclude.",
+            "",
+            "Layers that are quantised already (GPTQ, AWQ; GGUF's Q4_0, Q4_1, Q8_0, Q4_K) keep"
+                + " their codes and scales bit for bit, and --group is not theirs. Tensors of other"
+                + " GGUF blocks are copied as bytes, U8, with their type as metadata NAME.gguf.",
             "",
             "OUT holds LAYER.qweight (I32 [Kp/16, 2*Np]) and LAYER.scales (F16 [groups, Np]) for"
-                    + " each layer, where K and N are padded to multiples of 16 and 64; the true"
-                    + " [N, K] is in the metadata as LAYER.shape. All other tensors are copied. OUT"
-                    + " appears only when it is complete."
+                + " each layer, where K and N are padded to multiples of 16 and 64; the true [N, K]"
+                + " is in the metadata as LAYER.shape. Layers that MARLIN order cannot hold (zero"
+                + " points, minimums, 8 bits, act-order) are there in plain order: LAYER.codes (U8"
+                + " [K, N], a byte each), LAYER.scales, LAYER.zeros, LAYER.g_idx; LAYER.format says"
+                + " what they are. All other tensors are copied. OUT appears only when it is"
+                + " complete."
         },
         footerHeading = "%nExamples:%n",
         footer = {
             "  ./tarpon quantize model.safetensors -o model-w4.safetensors",
             "  ./tarpon quantize model.onnx -o model-w4.safetensors --group -1",
+            "  ./tarpon quantize model.Q4_0.gguf -o model-w4.safetensors",
             "  ./tarpon quantize m.safetensors -o o.safetensors --exclude '.*(embed|head).*'"
         })
 final class QuantizeCommand implements Callable<Integer> {
     @Spec private CommandSpec spec;
 
-    @Parameters(paramLabel = "IN", description = "The model.")
+    @Parameters(paramLabel = "IN", description = "The model: a file or a folder.")
     private Path in;
 
     @Option(
@@ -85,7 +94,7 @@ final class QuantizeCommand implements Callable<Integer> {
         Optional<Pattern> included = Optional.ofNullable(include).map(this::pattern);
         try (ModelSource source = ModelSource.open(in, included, pattern(exclude))) {
             PrintWriter output = spec.commandLine().getOut();
-            if (source.linears().isEmpty()) {
+            if (source.linears().isEmpty() && source.quantized().isEmpty()) {
                 throw new FormatException(
                         in.toString(), "no tensor is to be quantised; see --include and --exclude");
             }
@@ -99,18 +108,32 @@ final class QuantizeCommand implements Callable<Integer> {
                             progress.step();
                         });
             }
-            output.printf(
-                    Locale.ROOT,
-                    "%s: %d linear layers in 4 bits, %s instead of %s (%.2fx smaller); %d other"
-                            + " tensors copied%n",
-                    out,
-                    source.linears().size(),
-                    Units.shortBytes(job.bytesAfter()),
-                    Units.shortBytes(job.bytesBefore()),
-                    (double) job.bytesBefore() / job.bytesAfter(),
-                    source.others().size());
+            summarise(output, source, job);
         }
         return ExitCode.OK;
+    }
+
+    private void summarise(PrintWriter output, ModelSource source, ModelQuantizer job) {
+        int kept = source.quantized().size();
+        String layers =
+                kept == 0
+                        ? "%d linear layers in 4 bits".formatted(source.linears().size())
+                        : "%d linear layers as they were quantised, %d rounded to 4 bits"
+                                .formatted(kept, source.linears().size());
+        String foreign =
+                source.foreignTensors() == 0
+                        ? ""
+                        : " (%d of them blocks, as bytes)".formatted(source.foreignTensors());
+        output.printf(
+                Locale.ROOT,
+                "%s: %s, %s instead of %s (%.2fx smaller); %d other tensors copied%s%n",
+                out,
+                layers,
+                Units.shortBytes(job.bytesAfter()),
+                Units.shortBytes(job.bytesBefore()),
+                (double) job.bytesBefore() / job.bytesAfter(),
+                source.others().size(),
+                foreign);
     }
 
     private Pattern pattern(String regex) {

@@ -20,10 +20,15 @@ import java.nio.file.Path;
 import java.util.function.Consumer;
 
 /**
- * Writes a model with 4-bit linear layers: for each layer LAYER.qweight and LAYER.scales in MARLIN
- * order and its true sizes as metadata LAYER.shape; all other tensors as they were.
+ * Writes a model with quantised linear layers: weights in floating point are rounded to 4 bits;
+ * layers that are quantised already keep their codes. What MARLIN order can hold becomes
+ * LAYER.qweight and LAYER.scales in that order; anything else plain LAYER.codes, LAYER.scales and,
+ * where there are any, LAYER.zeros and LAYER.g_idx. The metadata have the true sizes as LAYER.shape
+ * and, of layers that were quantised already, the format as LAYER.format. All other tensors are
+ * copied.
  *
- * <p>One layer at a time is in memory, whatever the model's size.
+ * <p>One layer at a time is in memory, whatever the model's size, beside the scales and zeros of
+ * layers that were quantised already.
  */
 public final class ModelQuantizer {
     private static final long ROW_TILE = 16;
@@ -51,10 +56,20 @@ public final class ModelQuantizer {
         var writer = new SafetensorsWriter().onWritten(written);
         source.metadata().forEach(writer::metadata);
         writer.metadata("tarpon.version", Tarpon.version())
-                .metadata("tarpon.format", "marlin_w4")
-                .metadata("tarpon.bits", "4")
-                .metadata("tarpon.group", Integer.toString(groupSize));
+                .metadata(
+                        "tarpon.format",
+                        source.quantized().isEmpty() ? "marlin_w4" : "of each layer");
+        if (!source.linears().isEmpty()) {
+            writer.metadata("tarpon.bits", "4")
+                    .metadata("tarpon.group", Integer.toString(groupSize));
+        }
         try {
+            for (QuantizedLayer layer : source.quantized()) {
+                var kept = new KeptLayer(layer);
+                kept.addTo(writer);
+                bytesBefore += layer.bytes();
+                bytesAfter += kept.bytes();
+            }
             for (LinearWeight linear : source.linears()) {
                 add(writer, sourceName, linear);
             }
@@ -67,9 +82,9 @@ public final class ModelQuantizer {
         writer.write(target);
     }
 
-    /** How many tensors {@link #write} writes. */
+    /** About how many tensors {@link #write} writes: layers with zeros have one more. */
     public int tensorCount() {
-        return 2 * source.linears().size() + source.others().size();
+        return 2 * (source.linears().size() + source.quantized().size()) + source.others().size();
     }
 
     /** Bytes of the linear layers' weights in the source. */

@@ -1,15 +1,22 @@
 package dev.tarpon.quant.convert;
 
+import dev.tarpon.GgufType;
+import dev.tarpon.QuantizedWeights;
 import dev.tarpon.format.FormatException;
 import dev.tarpon.format.HostTensor;
 import dev.tarpon.format.SafetensorsFile;
+import dev.tarpon.quant.format.GgufFile;
+import dev.tarpon.quant.format.GgufTensor;
 import dev.tarpon.quant.format.OnnxFile;
 import dev.tarpon.quant.format.OnnxLinears;
+import dev.tarpon.quant.format.SafetensorsFolder;
 
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -23,7 +30,7 @@ import java.util.regex.Pattern;
  * <p>In an ONNX file the graph tells which matrices are weights of linear layers: those that a
  * MatMul or Gemm multiplies by. A safetensors file has no graph: there the weights are the matrices
  * in a floating-point type whose name ends in "weight" and is not that of an embedding, norm or
- * output head.
+ * output head. A GGUF file and a GPTQ or AWQ folder have layers that are quantised already.
  */
 public final class ModelSource implements AutoCloseable {
     /**
@@ -51,10 +58,15 @@ public final class ModelSource implements AutoCloseable {
 
     private static final String WEIGHT = "weight";
 
+    /** GGUF's names of the embedding and of the output head. */
+    private static final Set<String> GGUF_TABLES = Set.of("token_embd.weight", "output.weight");
+
     private final Runnable closeFile;
     private final List<LinearWeight> linears = new ArrayList<>();
+    private final List<QuantizedLayer> quantized = new ArrayList<>();
     private final List<HostTensor> others = new ArrayList<>();
     private final Map<String, String> metadata;
+    private int foreignTensors;
 
     private ModelSource(Runnable closeFile, Map<String, String> metadata) {
         this.closeFile = closeFile;
@@ -74,7 +86,74 @@ public final class ModelSource implements AutoCloseable {
      */
     public static ModelSource open(Path path, Optional<Pattern> include, Pattern exclude)
             throws IOException {
+        if (Files.isDirectory(path)) {
+            return checkpoint(path);
+        }
+        if (GgufFile.isGguf(path)) {
+            return gguf(path, include, exclude);
+        }
         return isOnnx(path) ? onnx(path, include, exclude) : safetensors(path, include, exclude);
+    }
+
+    /** A GPTQ or AWQ folder: its quantised layers are taken as they are, whatever their names. */
+    private static ModelSource checkpoint(Path path) throws IOException {
+        SafetensorsFolder folder = SafetensorsFolder.open(path);
+        try {
+            var layers = new CheckpointSource(path, folder);
+            var source = new ModelSource(folder::close, folder.metadata());
+            source.quantized.addAll(layers.layers());
+            source.others.addAll(layers.others());
+            return source;
+        } catch (Throwable failure) {
+            folder.close();
+            throw failure;
+        }
+    }
+
+    /**
+     * A GGUF file: matrices of blocks that Tarpon computes with are taken as they are, those of
+     * elements are weights as in safetensors, and tensors of other blocks are copied as bytes.
+     */
+    private static ModelSource gguf(Path path, Optional<Pattern> include, Pattern exclude)
+            throws IOException {
+        GgufFile file = GgufFile.open(path);
+        var metadata = new LinkedHashMap<>(file.metadata());
+        var source = new ModelSource(file::close, metadata);
+        for (GgufTensor tensor : file.tensors()) {
+            String name = tensor.name();
+            boolean linear =
+                    tensor.isMatrix()
+                            && (name.endsWith("." + WEIGHT) || include.isPresent())
+                            && !GGUF_TABLES.contains(name)
+                            && isChosen(name, include, exclude);
+            if (linear && tensor.type().blocks().isPresent()) {
+                GgufType type = tensor.type().blocks().get();
+                source.quantized.add(
+                        new QuantizedLayer(
+                                layerOf(name),
+                                tensor.data().byteSize(),
+                                () -> read(path, tensor, type)));
+            } else if (linear && isMatrix(tensor.toHost()) && tensor.type().element().isPresent()) {
+                source.linears.add(new LinearWeight(layerOf(name), tensor.toHost(), true));
+            } else {
+                if (tensor.type().element().isEmpty()) {
+                    metadata.put(name + ".gguf", tensor.description());
+                    source.foreignTensors++;
+                }
+                source.others.add(tensor.toHost());
+            }
+        }
+        return source;
+    }
+
+    private static QuantizedWeights read(Path path, GgufTensor tensor, GgufType type)
+            throws FormatException {
+        return CheckpointLayers.named(
+                path.toString(),
+                tensor.name(),
+                () ->
+                        QuantizedWeights.fromGguf(
+                                tensor.data(), type, tensor.rows(), tensor.columns()));
     }
 
     private static ModelSource safetensors(Path path, Optional<Pattern> include, Pattern exclude)
@@ -139,6 +218,16 @@ public final class ModelSource implements AutoCloseable {
     /** The weights to quantise. */
     public List<LinearWeight> linears() {
         return List.copyOf(linears);
+    }
+
+    /** Layers that are quantised already; they keep their codes, scales and zeros. */
+    public List<QuantizedLayer> quantized() {
+        return List.copyOf(quantized);
+    }
+
+    /** How many of the other tensors are blocks that are copied as bytes. */
+    public int foreignTensors() {
+        return foreignTensors;
     }
 
     /** All other tensors. */
