@@ -32,4 +32,11 @@ void reset();
 // Allocations of cudaMalloc, cudaMallocHost and their variants that have not been freed.
 int64_t live_allocations();
 
+// What kernels have read and written of an allocation since it was made, thread by thread; zeros
+// for an address that is in none.
+struct Traffic {
+    uint64_t bytes_read = 0, bytes_written = 0;
+};
+Traffic traffic(const void *address);
+
 }  // namespace tarpon::sim

@@ -8,6 +8,8 @@
 #include <memory>
 #include <string>
 
+#include "sim/control.h"
+
 namespace tarpon::sim {
 
 inline constexpr unsigned char kPoisonByte = 0xff;  // NaN in every floating-point format we use
@@ -18,6 +20,7 @@ struct Allocation {
     // 1 where something was written; null for host memory, whose writes are not seen.
     std::unique_ptr<unsigned char[]> written;
     std::unique_ptr<unsigned char[]> storage;
+    Traffic traffic{};  // of kernels
 
     bool contains(const void *pointer, size_t length) const {
         const auto offset = uintptr_t(pointer) - uintptr_t(data);

@@ -91,13 +91,15 @@ void check_global_bounds(const char *operation, const void *pointer, size_t byte
 }
 
 void check_global_load(const char *operation, const void *pointer, size_t bytes, Where where) {
-    const Allocation &allocation = find_global(operation, pointer, bytes, where);
+    Allocation &allocation = find_global(operation, pointer, bytes, where);
+    allocation.traffic.bytes_read += bytes;
     check_written(operation, allocation, pointer, bytes, where);
 }
 
 void check_global_store(const char *operation, void *pointer, size_t bytes, Where where) {
     Allocation &allocation = find_global(operation, pointer, bytes, where);
     engine().note_progress();
+    allocation.traffic.bytes_written += bytes;
     if (!allocation.written) return;
     std::memset(&allocation.written[uintptr_t(pointer) - uintptr_t(allocation.data)], 1, bytes);
 }
@@ -144,6 +146,7 @@ void cp_async(void *smem, const void *gmem, int bytes, int src_bytes, Where wher
                           "misaligned: a copy of " + count(size_t(bytes)) + " from global memory",
                           global_memory().describe(gmem));
         }
+        source->traffic.bytes_read += size_t(src_bytes);
         check_written("cp_async", *source, gmem, size_t(src_bytes), where);
     }
     const SharedFault fault =

@@ -140,6 +140,12 @@ void reset() {
     last_error = cudaSuccess;
 }
 
+Traffic traffic(const void *address) {
+    Guard guard(runtime().mutex);
+    const Allocation *allocation = global_memory().find(address, 1);
+    return allocation ? allocation->traffic : Traffic{};
+}
+
 int64_t live_allocations() {
     Guard guard(runtime().mutex);
     return global_memory().count();

@@ -12,6 +12,7 @@
 
 #include "build_id.h"
 #include "optim.h"
+#include "sim/control.h"
 #include "testing/test.h"
 
 extern "C" tarpon::Backend *tarpon_sim_plugin(const char *build_id,
@@ -129,16 +130,29 @@ struct Model {
 
     // Tensors of all sizes, every third with fp32 states.
     Model(tarpon_optim_rule id, int count, int64_t largest) {
-        std::vector<tarpon_optim_tensor> entries;
         for (int i = 0; i < count; ++i) {
             const tarpon_state_format format = i % 3 ? TARPON_STATE_DYNAMIC8 : TARPON_STATE_F32;
             tensors.emplace_back(id, format, 1 + (i * 379) % largest, uint32_t(i));
-            entries.push_back(tensors.back().entry);
         }
+        if (count > 0) make_plan(id);
+    }
+
+    // One tensor.
+    static Model single(tarpon_optim_rule id, tarpon_state_format format, int64_t n) {
+        Model model(id, 0, 1);
+        model.tensors.emplace_back(id, format, n, 1);
+        model.make_plan(id);
+        return model;
+    }
+
+    void make_plan(tarpon_optim_rule id) {
+        std::vector<tarpon_optim_tensor> entries;
+        for (const Tensor &tensor : tensors)
+            entries.push_back(tensor.entry);
         tarpon_optim_desc desc{};
         desc.struct_size = sizeof desc;
         desc.rule = id;
-        desc.tensor_count = count;
+        desc.tensor_count = int64_t(entries.size());
         desc.tensors = entries.data();
         const char *variant = nullptr;
         plan = create_optim(device(), desc, &variant, &rule);
@@ -149,7 +163,7 @@ struct Model {
             tensors[t].set_grad(patterns(tensors[t].entry.n, seed + uint32_t(t)));
     }
 
-    void step(const tarpon_optim_step_args &args) {
+    void step(const tarpon_optim_step_args &args) const {
         REQUIRE(plan->step(checked_scalars(rule, args), nullptr) == TARPON_OK, "%s",
                 own_error_storage());
     }
@@ -244,6 +258,45 @@ TARPON_TEST(test_optim_graph_replays_with_new_scalars) {
         CHECK_EQ(b.skipped_steps, 1, "%s", rule.name);
         CHECK(std::bit_cast<uint64_t>(a.grad_norm) == std::bit_cast<uint64_t>(b.grad_norm),
               "%s: norms %.17g and %.17g", rule.name, a.grad_norm, b.grad_norm);
+    }
+}
+
+// A step reads the gradient once and reads and writes parameter and states once: the bytes of
+// kernels-cu/optim/README.md. An absmax is read by all lanes of a warp at once, which is one access.
+TARPON_TEST(test_optim_step_moves_each_byte_once) {
+    constexpr int64_t kElems = 8192;
+    for (const RuleName &rule : kRules) {
+        if (rule.most_launches > 2) continue;  // these measure first
+        for (const tarpon_state_format format : {TARPON_STATE_F32, TARPON_STATE_DYNAMIC8}) {
+            const Model model = Model::single(rule.rule, format, kElems);
+            tarpon_optim_step_args args = default_step_args(rule.rule);
+            // LARS reads p and g once more for its trust ratio.
+            const uint64_t passes = rule.rule == TARPON_OPTIM_LARS ? 2 : 1;
+            model.step(args);
+            const tarpon_optim_tensor &t = model.tensors[0].entry;
+            const sim::Traffic param = sim::traffic(t.param), grad = sim::traffic(t.grad);
+            CHECK_EQ(param.bytes_read, passes * 4 * uint64_t{kElems}, "%s p", rule.name);
+            CHECK_EQ(param.bytes_written, 4 * uint64_t{kElems}, "%s p", rule.name);
+            CHECK_EQ(grad.bytes_read, passes * 4 * uint64_t{kElems}, "%s g", rule.name);
+            CHECK_EQ(grad.bytes_written, uint64_t{0}, "%s g", rule.name);
+            const uint64_t state_bytes = kElems * (format == TARPON_STATE_F32 ? 4 : 1);
+            for (int slot = 0; slot < 3; ++slot) {
+                if (!t.state[slot]) continue;
+                const sim::Traffic state = sim::traffic(t.state[slot]);
+                // A step of Sophia-G reads h; the refresh writes it.
+                const bool written = rule.rule != TARPON_OPTIM_SOPHIAG || slot == 0;
+                CHECK_EQ(state.bytes_read, state_bytes, "%s slot %d", rule.name, slot);
+                CHECK_EQ(state.bytes_written, written ? state_bytes : 0, "%s slot %d", rule.name,
+                         slot);
+                if (!t.absmax[slot]) continue;
+                const sim::Traffic absmax = sim::traffic(t.absmax[slot]);
+                const uint64_t scales = kElems / optim::kBlockElems * 4;
+                CHECK(absmax.bytes_read == scales || absmax.bytes_read == 32 * scales,
+                      "%s slot %d: %zu bytes of absmax", rule.name, slot,
+                      size_t(absmax.bytes_read));
+                CHECK_EQ(absmax.bytes_written, written ? scales : 0, "%s slot %d", rule.name, slot);
+            }
+        }
     }
 }
 
