@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -76,11 +77,18 @@ struct FormatLayer {
         }
         return (code - (format.max_code() + 1) / 2) * scale(row, column);
     }
-    // What of a weight a kernel may add up in two sums whose difference is small.
+    // What of a weight a kernel may add up in two sums whose difference is small: code and minimum,
+    // or the distances of code and zero point from the middle of the codes.
     double magnitude(int64_t row, int64_t column) const {
-        if (format.zero_type != TARPON_ZERO_FLOAT) return std::fabs(weight(row, column));
-        return codes[row * n + column] * std::fabs(scale(row, column)) +
-               std::fabs(zero(row, column));
+        const int code = codes[row * n + column], middle = (format.max_code() + 1) / 2;
+        switch (format.zero_type) {
+            case TARPON_ZERO_INTEGER:
+                return (std::abs(code - middle) + std::fabs(zero(row, column) - middle)) *
+                       std::fabs(scale(row, column));
+            case TARPON_ZERO_FLOAT:
+                return code * std::fabs(scale(row, column)) + std::fabs(zero(row, column));
+        }
+        return std::fabs(weight(row, column));
     }
 
     tarpon_linear_desc desc(tarpon_dtype dtype) const {
