@@ -18,11 +18,13 @@ constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 // Of scores: whole tiles before and behind the split.
 constexpr int64_t kScoreStride = kKvSplitTokens + 2 * kKvTile;
 
-// Asks for memory that is read soon: pages lie anywhere, and a processor's own prefetcher does not
-// follow from one to the next. It goes on by itself where planes are long.
-void prefetch(const uint8_t *from, int bytes) {
-    for (int i = 0; i < std::min(bytes, 4096); i += 64)
-        __builtin_prefetch(from + i);
+// Asks for part `i` of `parts` of memory that is read soon. Pages lie anywhere, and a processor's own
+// prefetcher does not follow from one to the next; all at once would be more than it has buffers for.
+// Planes of width 16 are long enough for it.
+void prefetch(const uint8_t *from, int bytes, int i, int parts) {
+    const int begin = bytes * i / parts / 64 * 64, end = bytes * (i + 1) / parts;
+    for (int at = begin; at < end; at += 64)
+        __builtin_prefetch(from + at);
 }
 
 }  // namespace
@@ -69,18 +71,27 @@ void KvCpuPlan::score_codes(const Stretch &stretch, int64_t first, int64_t end,
     const int head = stretch.first_head;
     const float *queries = stretch.queries(head);
     stretch.for_pages(first, end, [&](int64_t token, int64_t stop) {
+        constexpr int kTiles = 2;  // of a call
+        const int page_tiles = f.page_tokens / kKvTile;
+        const int last = static_cast<int>((stop - 1) % f.page_tokens) / kKvTile;
         const uint8_t *block = stretch.page(token) + int64_t{head} * layout_.bytes;
-        // The next page's keys, and this one's values, which are read once all scores are there.
-        if (stop < end)
-            prefetch(stretch.page(stop) + int64_t{head} * layout_.bytes, layout_.v_codes);
-        if (has_scales(f.v_bits))
-            prefetch(block + layout_.v_codes, layout_.bytes - layout_.v_codes);
-        const int tile = static_cast<int>(token % f.page_tokens) / kKvTile;
-        const int tiles = static_cast<int>((stop - token + kKvTile - 1) / kKvTile);
-        kernels_.score[kv_width_index(f.k_bits)](
-            {block + layout_.k_codes, reinterpret_cast<const uint16_t *>(block + layout_.k_scales),
-             f.head_dim, f.page_tokens, tile, tiles, queries, queries + packed_offset(),
-             query_stride(), stretch.rows, scores + (token - first), kScoreStride});
+        const uint8_t *next =
+            stop < end ? stretch.page(stop) + int64_t{head} * layout_.bytes : nullptr;
+        float *to = scores + (token - first);
+        for (int tile = static_cast<int>(token % f.page_tokens) / kKvTile; tile <= last;
+             tile += kTiles, to += kTiles * kKvTile) {
+            // The next page's keys, and this one's values, which are read when all scores are there.
+            const int part = tile / kTiles, parts = page_tiles / kTiles;
+            if (next && has_scales(f.k_bits)) prefetch(next, layout_.v_codes, part, parts);
+            if (has_scales(f.v_bits)) {
+                prefetch(block + layout_.v_codes, layout_.bytes - layout_.v_codes, part, parts);
+            }
+            kernels_.score[kv_width_index(f.k_bits)](
+                {block + layout_.k_codes,
+                 reinterpret_cast<const uint16_t *>(block + layout_.k_scales), f.head_dim,
+                 f.page_tokens, tile, std::min(kTiles, last + 1 - tile), queries,
+                 queries + packed_offset(), query_stride(), stretch.rows, to, kScoreStride});
+        }
     });
     add_mean(queries, stretch.rows, head, first, static_cast<int>(end - first), scores,
              kScoreStride);
