@@ -168,7 +168,7 @@ class TrainCommandTest {
                 "--context 0|max_position_embeddings 0",
                 "--batch 0|batch 0",
                 "--steps 0|steps 0",
-                "--warmup 500|warmup 500",
+                "--steps 9 --warmup 10|warmup 10; it must be from 0 to the 9 steps",
                 "--lr -1|lr -1.0",
                 "--held-out 1|held-out fraction 1.0",
                 "--eval-every 0|eval every 0",
@@ -180,7 +180,7 @@ class TrainCommandTest {
                 "--hessian-every 0|hessian every 0",
                 "--resume --compare-states|--compare-states has no checkpoints",
                 "--resume --lr 1|--lr cannot be given with --resume",
-                "--beta1 2 --steps 1|beta1",
+                "--beta1 2 --steps 1 --layers 1 --hidden 32|beta1",
                 "--device gpu|--device gpu",
             })
     void test_train_refuses(String options, String message) {
