@@ -4,7 +4,7 @@
 // Callers: native/src/cuda/linear.cc (which sizes the workspace, too), explain.h, bench.cu.
 #pragma once
 
-#include "w4_gemm/config.h"
+#include "w4_gemm/partition.h"
 
 namespace tarpon::w4_gemm {
 
