@@ -45,8 +45,9 @@ public record ModelCalibration(
     private static final String VERSION = "1";
 
     /**
-     * Means below this many standard deviations of their head are left in the keys. Measured on the
-     * models of {@code ./tarpon kv-report}: taking off smaller ones changes errors by under 1%.
+     * Means below this many standard deviations of their head are left in the keys. On the models
+     * of {@code ./tarpon kv-report} taking them off, too, changes the outputs' errors by 2% at
+     * most, in either direction.
      */
     static final double MEAN_THRESHOLD = 0.5;
 
