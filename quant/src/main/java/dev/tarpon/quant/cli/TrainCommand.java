@@ -86,7 +86,8 @@ final class TrainCommand implements Callable<Integer> {
             names = "--checkpoint-every",
             paramLabel = "N",
             defaultValue = "100",
-            description = "Steps between two checkpoints, which is what a kill costs. Default: 100.")
+            description =
+                    "Steps between two checkpoints, which is what a kill costs. Default: 100.")
     private int checkpointEvery;
 
     @Option(

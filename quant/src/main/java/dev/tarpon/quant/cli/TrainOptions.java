@@ -261,14 +261,18 @@ final class TrainOptions {
                 hessianEvery);
     }
 
-    /** Found by short runs of a model of 256 x 4; factors of 3 around them did no better. */
+    /**
+     * The best of three rates a factor of 3 apart, for a model of 2 layers of 64 after 200 steps of
+     * 4 windows of 64 bytes with 8-bit states; for Adam and AdamW a little less than that, since
+     * the default model is larger.
+     */
     private static double defaultRate(UpdateRule rule) {
         return switch (rule) {
-            case ADAM, ADAMW, ADABELIEF, ADEMAMIX -> 2e-3;
-            case RMSPROP, SOPHIAG -> 1e-3;
-            case LION -> 3e-4;
-            case LAMB, ADAGRAD, SCALE -> 1e-2;
-            case SGD -> 0.3;
+            case ADAM, ADAMW -> 2e-3;
+            case ADABELIEF, ADEMAMIX, RMSPROP, SOPHIAG, LION -> 1e-3;
+            case ADAGRAD, SCALE -> 1e-2;
+            case LAMB -> 3e-2;
+            case SGD -> 0.1;
             case LARS -> 10;
         };
     }
