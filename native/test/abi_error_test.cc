@@ -154,6 +154,47 @@ TARPON_TEST(test_abi_linear_run_refuses_bad_operands) {
                   "-7", "workspace");
 }
 
+TARPON_TEST(test_abi_fused_parts_must_fit) {
+    const auto device = cpu();
+    Request first, second;
+    first.desc.out_features = 128;
+    tarpon_linear_weights parts[2] = {first.weights, second.weights};
+    parts[0].out_features = parts[1].out_features = 64;
+    const auto fused = [&](int32_t count) {
+        tarpon_linear *linear = nullptr;
+        const tarpon_status status =
+            tarpon_linear_create_fused(device.get(), &first.desc, parts, count, &linear);
+        CHECK(status == TARPON_OK || linear == nullptr, "the output was written");
+        tarpon_linear_destroy(linear);
+        return status;
+    };
+    constexpr tarpon_status kInvalid = TARPON_ERROR_INVALID_ARGUMENT;
+    CHECK_EQ(fused(2), TARPON_OK, "%s", tarpon_last_error());
+    check_failure(fused(0), kInvalid, "part_count is 0", "no part");
+    check_failure(fused(65), kInvalid, "part_count is 65", "too many parts");
+    check_failure(fused(1), kInvalid, "add up to 64", "one part of two");
+    parts[1].out_features = 0;
+    check_failure(fused(2), kInvalid, "parts[1].out_features is 0", "part of no width");
+    parts[1].out_features = 64;
+    parts[1].struct_size = sizeof parts[1] - 8;
+    check_failure(fused(2), kInvalid, "parts[1].struct_size", "another struct");
+    parts[1].struct_size = sizeof parts[1];
+    std::vector<int32_t> order(256), reversed(256);
+    for (int k = 0; k < 256; ++k) {
+        order[k] = k / 128;
+        reversed[k] = 1 - k / 128;
+    }
+    parts[1].g_idx = reversed.data();
+    parts[1].g_idx_bytes = 4 * reversed.size();
+    check_failure(fused(2), kInvalid, "parts[0].g_idx is NULL", "one order of two");
+    parts[0].g_idx = order.data();
+    parts[0].g_idx_bytes = 4 * order.size();
+    check_failure(fused(2), kInvalid, "parts[1].g_idx[0] is 1", "two orders");
+    second.layer.codes[64 * 3 + 5] = 77;
+    parts[1].g_idx = order.data();
+    check_failure(fused(2), kInvalid, "parts[1].codes[3, 5] is 77", "code of the second part");
+}
+
 TARPON_TEST(test_abi_devices_say_why_they_are_not_there) {
     int32_t count = -1;
     check_failure(tarpon_device_count(5, &count), TARPON_ERROR_INVALID_ARGUMENT, "5", "kind 5");
