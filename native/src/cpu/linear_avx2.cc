@@ -17,34 +17,26 @@ constexpr int kTileRows = 12 * kBlockRows;
 
 // ---- Weights ----------------------------------------------------------------------------------
 
-__m256i load_lanes(const uint8_t *lanes) {
-    return _mm256_load_si256(reinterpret_cast<const __m256i *>(lanes));
-}
-
-// The lowest bits of each lane, less kBias, in binary32: 2^23 + code is exact and has the code in
-// its lowest bits.
-template <int kMask, int kBias>
-__m256 code_values(__m256i lanes) {
-    const __m256i code = _mm256_and_si256(lanes, _mm256_set1_epi32(kMask));
-    const __m256i magic = _mm256_or_si256(code, _mm256_set1_epi32(0x4b000000));
-    return _mm256_sub_ps(_mm256_castsi256_ps(magic), _mm256_set1_ps(8388608.0f + kBias));
-}
-
 // values(unit, half, row): one row of 8 columns, the first or the second 8 of a vector, as kFactor
 // times what they are multiplied as.
+
+// 2^23 + code is exact in binary32 and has the code in its lowest bits.
 struct Int4Codes {
     static constexpr int kUnitBytes = kVectorBytes;
     static constexpr int kBias = 8;
     static constexpr float kFactor = 1.0f;
     static __m256 values(const uint8_t *unit, int half, int row) {
+        const auto *lanes = reinterpret_cast<const __m256i *>(unit + 32 * half);
         const int shift = 16 * (row % 2) + 4 * (row / 2);
-        return code_values<15, kBias>(_mm256_srli_epi32(load_lanes(unit + 32 * half), shift));
+        const __m256i shifted = _mm256_srli_epi32(_mm256_load_si256(lanes), shift);
+        const __m256i code = _mm256_and_si256(shifted, _mm256_set1_epi32(15));
+        const __m256i magic = _mm256_or_si256(code, _mm256_set1_epi32(0x4b000000));
+        return _mm256_sub_ps(_mm256_castsi256_ps(magic), _mm256_set1_ps(8388608.0f + kBias));
     }
 };
 
-// The byte of a row is byte row % 2 * 2 + row / 4 of its lane.
-__m256i load_byte_lanes(const uint8_t *unit, int half, int row) {
-    return load_lanes(unit + row / 2 % 2 * kVectorBytes + 32 * half);
+__m128i load_bytes(const uint8_t *unit, int half, int row) {
+    return _mm_loadl_epi64(reinterpret_cast<const __m128i *>(unit + row * kLanes + half * kHalf));
 }
 
 struct Int8Codes {
@@ -52,8 +44,7 @@ struct Int8Codes {
     static constexpr int kBias = 128;
     static constexpr float kFactor = 1.0f;
     static __m256 values(const uint8_t *unit, int half, int row) {
-        const int shift = 8 * (row % 2 * 2 + row / 4);
-        return code_values<255, kBias>(_mm256_srli_epi32(load_byte_lanes(unit, half, row), shift));
+        return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load_bytes(unit, half, row)));
     }
 };
 
@@ -63,13 +54,8 @@ struct E4m3Codes {
     static constexpr int kBias = 0;
     static constexpr float kFactor = 256.0f;
     static __m256 values(const uint8_t *unit, int half, int row) {
-        const __m256i lanes = load_byte_lanes(unit, half, row);
-        const __m256i low = _mm256_srli_epi32(lanes, row % 2 * 16);
-        const __m256i top = row / 4 ? low : _mm256_slli_epi16(low, 8);
-        const __m256i halves =
-            _mm256_and_si256(_mm256_srai_epi16(top, 1), _mm256_set1_epi32(0xbf80));
-        return _mm256_cvtph_ps(
-            _mm_packus_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1)));
+        const __m128i wide = _mm_slli_epi16(_mm_cvtepi8_epi16(load_bytes(unit, half, row)), 7);
+        return _mm256_cvtph_ps(_mm_and_si128(wide, _mm_set1_epi16(static_cast<short>(0xbf80))));
     }
 };
 

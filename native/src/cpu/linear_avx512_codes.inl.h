@@ -49,7 +49,25 @@ class Int4Codes {
     const __m512i table_ = load_table();
 };
 
-// Code - 128 by way of 2^23 + code, which has the code in its lowest bits. 8 bits fit a bfloat16.
+// Both upper halves, the even row's below the odd row's: exact for binary32 that are bfloat16.
+class PairMerger {
+  public:
+    __m512i operator()(const FloatPair &pair) const {
+        return _mm512_permutex2var_epi16(_mm512_castps_si512(pair.even), upper_halves_,
+                                         _mm512_castps_si512(pair.odd));
+    }
+
+  private:
+    static __m512i load_upper_halves() {
+        alignas(64) static constexpr uint16_t kIndices[32] = {
+            1,  33, 3,  35, 5,  37, 7,  39, 9,  41, 11, 43, 13, 45, 15, 47,
+            17, 49, 19, 51, 21, 53, 23, 55, 25, 57, 27, 59, 29, 61, 31, 63};
+        return _mm512_load_si512(kIndices);
+    }
+    const __m512i upper_halves_ = load_upper_halves();
+};
+
+// Codes - 128 in two's complement, of 8 bits, which fit a bfloat16.
 class Int8Codes {
   public:
     static constexpr int kUnitBytes = 2 * kVectorBytes;
@@ -57,23 +75,16 @@ class Int8Codes {
     static constexpr float kFactor = 1.0f;
 
     FloatPair floats(const uint8_t *unit, int j) const {
-        const __m512i lanes = _mm512_load_si512(unit + j % 2 * kVectorBytes);
-        return {byte(lanes, j / 2), byte(lanes, 2 + j / 2)};
+        return {row(unit + 2 * j * kLanes), row(unit + (2 * j + 1) * kLanes)};
     }
-    __m512i pairs(const uint8_t *unit, int j) const {
-        const FloatPair pair = floats(unit, j);
-        return _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(pair.even), 16),
-                               _mm512_castps_si512(pair.odd));
-    }
+    __m512i pairs(const uint8_t *unit, int j) const { return merge_(floats(unit, j)); }
 
   private:
-    static __m512 byte(__m512i lanes, int i) {
-        const __m512i shifted = _mm512_srli_epi32(lanes, static_cast<unsigned>(8 * i));
-        constexpr int kAndThenOr = 0xea;  // (a & b) | c
-        const __m512i bits = _mm512_ternarylogic_epi32(shifted, _mm512_set1_epi32(255),
-                                                       _mm512_set1_epi32(0x4b000000), kAndThenOr);
-        return _mm512_sub_ps(_mm512_castsi512_ps(bits), _mm512_set1_ps(8388608.0f + 128.0f));
+    static __m512 row(const uint8_t *codes) {
+        const __m128i bytes = _mm_load_si128(reinterpret_cast<const __m128i *>(codes));
+        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
     }
+    const PairMerger merge_;
 };
 
 // An e4m3 number shifted into place is a binary16 number of its 2^-8: 7 is the one's bias, 15 the
@@ -84,26 +95,18 @@ class E4m3Codes {
     static constexpr int kBias = 0;
     static constexpr float kFactor = 256.0f;
 
-    __m512i pairs(const uint8_t *unit, int j) const {
-        const __m512i lanes = _mm512_load_si512(unit + j % 2 * kVectorBytes);
-        const __m512i top = j / 2 ? lanes : _mm512_slli_epi16(lanes, 8);
-        const __m512i half = _mm512_and_si512(_mm512_srai_epi16(top, 1),
-                                              _mm512_set1_epi16(static_cast<short>(0xbf80)));
-        const __m512 low = _mm512_cvtph_ps(_mm512_castsi512_si256(half));
-        const __m512 high = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 1));
-        return _mm512_permutex2var_epi16(_mm512_castps_si512(low), upper_halves_,
-                                         _mm512_castps_si512(high));
+    FloatPair floats(const uint8_t *unit, int j) const {
+        const auto *rows = reinterpret_cast<const __m256i *>(unit + 2 * j * kLanes);
+        // Sign extension puts the sign where binary16 has it, and once too often.
+        const __m512i wide = _mm512_slli_epi16(_mm512_cvtepi8_epi16(_mm256_load_si256(rows)), 7);
+        const __m512i half = _mm512_and_si512(wide, _mm512_set1_epi16(static_cast<short>(0xbf80)));
+        return {_mm512_cvtph_ps(_mm512_castsi512_si256(half)),
+                _mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 1))};
     }
-    FloatPair floats(const uint8_t *unit, int j) const { return widen(pairs(unit, j)); }
+    __m512i pairs(const uint8_t *unit, int j) const { return merge_(floats(unit, j)); }
 
   private:
-    static __m512i load_upper_halves() {
-        alignas(64) static constexpr uint16_t kIndices[32] = {
-            1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
-            33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
-        return _mm512_load_si512(kIndices);
-    }
-    const __m512i upper_halves_ = load_upper_halves();
+    const PairMerger merge_;
 };
 
 }  // namespace

@@ -13,18 +13,21 @@
 // the width of its panel: rows do not depend on their neighbours, nor on the number of threads.
 //
 // Packed codes. Columns are cut into panels of up to 4 vectors of 16 columns, input rows into
-// units of 8. A unit of a vector is 64 bytes of 4-bit codes or 128 of 8-bit codes. Lane c (32 bits)
-// of the 64 bytes holds the 8 codes of column c, the code of row 2*j + h in bits 4*j..4*j+3 of its
-// 16-bit half h. So
-//   - shifting the halves right by 4*j brings rows 2*j and 2*j+1 to the bottom of both halves, as
-//     the row pairs that vdpbf16ps and AMX tiles want, and
-//   - the low and the high nibbles of the four bytes are rows 0,4,1,5 and 2,6,3,7, four rows of a
-//     column as VNNI wants them.
-// Of the 128 bytes, the first 64 have in each byte what that byte's low nibble would hold, the
-// others the high nibble's: lane c is the codes of rows 0,4,1,5, then of 2,6,3,7. A panel is its
-// units in order, each with its vectors in order: one sequential stream. Beside it are its scales,
-// 16 * vectors for each group, and zeros or offsets likewise. Padding has scale 0, offset 0 and
-// the code of weight 0.
+// units of 8. A unit of a vector is 64 bytes of 4-bit codes or 128 of 8-bit codes.
+//   4-bit codes: lane c (32 bits) of the 64 bytes holds the 8 codes of column c, the code of row
+//     2*j + h in bits 4*j..4*j+3 of its 16-bit half h. So
+//     - shifting the halves right by 4*j brings rows 2*j and 2*j+1 to the bottom of both halves, as
+//       the row pairs that vdpbf16ps and AMX tiles want, and
+//     - the low and the high nibbles of the four bytes are rows 0,4,1,5 and 2,6,3,7, four rows of a
+//       column as VNNI wants them.
+//   8-bit codes, exact kernels: [row][16 columns], int8 codes as the two's complement of code - 128,
+//     so that they widen to their values.
+//   8-bit codes, int8 kernels: two times 64 bytes; in each byte of the first what that byte's low
+//     nibble would hold of 4-bit codes, in the second the high nibble's. So lane c is the codes of
+//     rows 0,4,1,5, then of 2,6,3,7.
+// A panel is its units in order, each with its vectors in order: one sequential stream. Beside it
+// are its scales, 16 * vectors for each group, and zeros or offsets likewise. Padding has scale 0,
+// offset 0 and the code of weight 0.
 //
 // Packed activations, for tiles of up to max_rows rows; zero beyond K.
 //   Exact kernels: [pair][row][words] of 32-bit words, pair p being the inputs 2*p and 2*p+1. A

@@ -45,23 +45,28 @@ struct Int4Codes {
 
 struct ByteCodes {
     static constexpr int kUnitBytes = 2 * kVectorBytes;
-    // Rows 0,4,1,5 of a column are bytes 0..3 of its lane, rows 2,6,3,7 those 64 bytes further on.
-    static int raw(const uint8_t *codes, int column, int row) {
-        return codes[row / 2 % 2 * kVectorBytes + 4 * column + row % 2 * 2 + row / 4];
+    // As exact kernels have them.
+    static uint8_t at(const uint8_t *codes, int column, int row) {
+        return codes[row * kLanes + column];
     }
 };
 
 struct Int8Codes : ByteCodes {
     static constexpr int kBias = 128;
     static float value(const uint8_t *codes, int column, int row) {
-        return static_cast<float>(raw(codes, column, row) - kBias);
+        return static_cast<float>(static_cast<int8_t>(at(codes, column, row)));
+    }
+    // As int8 kernels have them: rows 0,4,1,5 of a column are bytes 0..3 of its lane, rows 2,6,3,7
+    // those 64 bytes further on.
+    static int raw(const uint8_t *codes, int column, int row) {
+        return codes[row / 2 % 2 * kVectorBytes + 4 * column + row % 2 * 2 + row / 4];
     }
 };
 
 struct E4m3Codes : ByteCodes {
     static constexpr int kBias = 0;
     static float value(const uint8_t *codes, int column, int row) {
-        const auto code = static_cast<uint32_t>(raw(codes, column, row));
+        const uint32_t code = at(codes, column, row);
         const uint32_t exponent = code >> 3 & 15, mantissa = code & 7;
         const float magnitude = exponent == 0
                                     ? static_cast<float>(mantissa) * 0x1p-9f

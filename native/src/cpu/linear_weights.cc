@@ -127,14 +127,17 @@ void PackedWeights::pack_codes(const Panel &panel, const LinearWeights &weights)
             }
             uint8_t *vector = unit + static_cast<size_t>(c / kLanes) * unit_bytes_;
             uint8_t *lane = vector + c % kLanes * 4;
-            for (int i = 0; i < 4; ++i) {
-                const uint8_t low = codes[kByteRow[i]], high = codes[kByteRow[4 + i]];
-                if (problem_.weight_type == TARPON_WEIGHT_INT4) {
-                    lane[i] = static_cast<uint8_t>(low | high << 4);
-                } else {
-                    lane[i] = low;
-                    lane[kVectorBytes + i] = high;
-                }
+            if (problem_.weight_type == TARPON_WEIGHT_INT4) {
+                for (int i = 0; i < 4; ++i)
+                    lane[i] =
+                        static_cast<uint8_t>(codes[kByteRow[i]] | codes[kByteRow[4 + i]] << 4);
+            } else if (problem_.arithmetic == TARPON_ARITHMETIC_EXACT) {
+                const uint8_t flip = problem_.weight_type == TARPON_WEIGHT_INT8 ? 128 : 0;
+                for (int i = 0; i < kUnitRows; ++i)
+                    vector[i * kLanes + c % kLanes] = static_cast<uint8_t>(codes[i] ^ flip);
+            } else {
+                for (int i = 0; i < kUnitRows; ++i)
+                    lane[i / 4 * kVectorBytes + i % 4] = codes[kByteRow[i]];
             }
         }
         unit += static_cast<size_t>(panel.vectors) * unit_bytes_;
