@@ -153,41 +153,68 @@ void score(const KvScoreArgs &a) {
 
 // ---- The mean's share
 
-template <int kRows>
-void mean_rows(const KvMeanArgs &m) {
-    RowSums<kRows> rows;
+// Rows from `first_row` on, all tiles.
+template <int kRows, int kTiles>
+void mean_rows(const KvMeanArgs &m, int first_row) {
+    const float *a = m.a + first_row * m.stride, *b = m.b + first_row * m.stride;
+    float *scores = m.scores + first_row * m.score_stride;
+    __m512 sum[kRows][kTiles];
     for (int row = 0; row < kRows; ++row) {
-        rows.sum[row] = _mm512_add_ps(_mm512_loadu_ps(m.scores + row * m.score_stride),
-                                      _mm512_set1_ps(m.constant[row * m.stride]));
+        const __m512 constant = _mm512_set1_ps(m.constant[(first_row + row) * m.stride]);
+        for (int t = 0; t < kTiles; ++t) {
+            sum[row][t] = _mm512_add_ps(
+                _mm512_loadu_ps(scores + row * m.score_stride + t * kKvTile), constant);
+        }
     }
-    // Queries turned to the tile's first position, 16 pairs at a time, pairs beyond the last zero.
-    alignas(64) float a[kRows][kKvTile], b[kRows][kKvTile];
+    // Queries turned to the first position, 16 pairs at a time, pairs beyond the last zero.
+    alignas(64) float turned[2][kRows][16];
     for (int first = 0; first < m.pairs; first += 16) {
         const int left = m.pairs - first;
         const __mmask16 mask = static_cast<__mmask16>(left < 16 ? (1 << left) - 1 : 0xffff);
         const __m512 c = _mm512_maskz_loadu_ps(mask, m.start_cos + first);
         const __m512 s = _mm512_maskz_loadu_ps(mask, m.start_sin + first);
         for (int row = 0; row < kRows; ++row) {
-            const __m512 x = _mm512_maskz_loadu_ps(mask, m.a + row * m.stride + first);
-            const __m512 y = _mm512_maskz_loadu_ps(mask, m.b + row * m.stride + first);
-            _mm512_store_ps(a[row], _mm512_fmadd_ps(y, s, _mm512_mul_ps(x, c)));
-            _mm512_store_ps(b[row], _mm512_fmsub_ps(y, c, _mm512_mul_ps(x, s)));
+            const __m512 x = _mm512_maskz_loadu_ps(mask, a + row * m.stride + first);
+            const __m512 y = _mm512_maskz_loadu_ps(mask, b + row * m.stride + first);
+            _mm512_store_ps(turned[0][row], _mm512_fmadd_ps(y, s, _mm512_mul_ps(x, c)));
+            _mm512_store_ps(turned[1][row], _mm512_fmsub_ps(y, c, _mm512_mul_ps(x, s)));
         }
         for (int i = 0; i < (left < 16 ? left : 16); ++i) {
-            const int step = m.pair_index[first + i] * kKvTile;
-            rows.add(&a[0][i], kKvTile, _mm512_loadu_ps(m.step_cos + step));
-            rows.add(&b[0][i], kKvTile, _mm512_loadu_ps(m.step_sin + step));
+            const int step = m.pair_index[first + i] * kKvSteps;
+#pragma GCC unroll 2
+            for (int part = 0; part < 2; ++part) {
+                const float *steps = (part == 0 ? m.step_cos : m.step_sin) + step;
+#pragma GCC unroll 4
+                for (int row = 0; row < kRows; ++row) {
+                    const __m512 x = _mm512_set1_ps(turned[part][row][i]);
+#pragma GCC unroll 4
+                    for (int t = 0; t < kTiles; ++t) {
+                        sum[row][t] =
+                            _mm512_fmadd_ps(x, _mm512_loadu_ps(steps + t * kKvTile), sum[row][t]);
+                    }
+                }
+            }
         }
     }
-    for (int row = 0; row < kRows; ++row)
-        _mm512_storeu_ps(m.scores + row * m.score_stride, rows.sum[row]);
+    for (int row = 0; row < kRows; ++row) {
+        for (int t = 0; t < kTiles; ++t)
+            _mm512_storeu_ps(scores + row * m.score_stride + t * kKvTile, sum[row][t]);
+    }
+}
+
+// Rows by fours and up to four tiles: 16 vectors of sums stay in registers.
+template <int kTiles>
+void mean_tiles(const KvMeanArgs &m) {
+    constexpr void (*by_rows[4])(const KvMeanArgs &, int) = {
+        mean_rows<1, kTiles>, mean_rows<2, kTiles>, mean_rows<3, kTiles>, mean_rows<4, kTiles>};
+    for (int row = 0; row < m.rows; row += 4)
+        by_rows[(m.rows - row < 4 ? m.rows - row : 4) - 1](m, row);
 }
 
 void mean(const KvMeanArgs &m) {
-    constexpr void (*by_rows[kKvRows])(const KvMeanArgs &) = {
-        mean_rows<1>, mean_rows<2>, mean_rows<3>, mean_rows<4>,
-        mean_rows<5>, mean_rows<6>, mean_rows<7>, mean_rows<8>};
-    by_rows[m.rows - 1](m);
+    constexpr void (*by_tiles[kKvSteps / kKvTile])(const KvMeanArgs &) = {
+        mean_tiles<1>, mean_tiles<2>, mean_tiles<3>, mean_tiles<4>};
+    by_tiles[m.tiles - 1](m);
 }
 
 // ---- Values

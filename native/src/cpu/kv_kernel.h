@@ -9,8 +9,9 @@
 
 namespace tarpon::cpu {
 
-inline constexpr int kKvRows = 8;   // most rows of a call
-inline constexpr int kKvTile = 16;  // tokens of a tile of K codes
+inline constexpr int kKvRows = 8;    // most rows of a call
+inline constexpr int kKvTile = 16;   // tokens of a tile of K codes
+inline constexpr int kKvSteps = 64;  // positions that the angle of the first gives by tables
 inline constexpr int kKvSplitTokens = 512;
 
 // A query as kernels want it, made once and used for all its keys. `packed` has room for
@@ -39,8 +40,9 @@ struct KvScoreArgs {
     int64_t score_stride;
 };
 
-// scores[row][t] += constant[row] + sum over pairs of a[row] * cos + b[row] * sin of the angles of 16
-// consecutive positions: what the mean of the keys adds. Pairs whose mean is zero are left out.
+// scores[row][t] += constant[row] + sum over pairs of a[row] * cos + b[row] * sin of the angles of
+// consecutive positions, whole tiles of them, at most kKvSteps: what the mean of the keys adds. Pairs
+// whose mean is zero are left out.
 struct KvMeanArgs {
     const float *a, *b;     // [rows][pairs]
     const float *constant;  // [rows], stride likewise
@@ -48,7 +50,8 @@ struct KvMeanArgs {
     int rows, pairs;
     const int32_t *pair_index;           // [pairs]: which pairs of RoPE they are
     const float *start_cos, *start_sin;  // [pairs]: angles of the first position
-    const float *step_cos, *step_sin;    // [pairs of RoPE][16]: angles of 0..15 positions on
+    const float *step_cos, *step_sin;  // [pairs of RoPE][kKvSteps]: angles of so many positions on
+    int tiles;
     float *scores;
     int64_t score_stride;
 };

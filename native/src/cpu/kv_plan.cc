@@ -42,7 +42,7 @@ KvCpuPlan::KvCpuPlan(CpuDevice &device, KvProblem problem)
       tables_(problem_),
       rope_(tables_.view) {
     for (int pair = 0; pair < rope_.pairs; ++pair) {
-        for (int t = 0; t < kKvTile; ++t) {
+        for (int t = 0; t < kKvSteps; ++t) {
             step_cos_.push_back(rope_.low[t * rope_.pairs + pair].cos);
             step_sin_.push_back(rope_.low[t * rope_.pairs + pair].sin);
         }

@@ -85,7 +85,7 @@ class KvCpuPlan final : public KvPlan {
     const hadamard::Size rotation_;
     const KvTables tables_;
     const kv_cache::RopeTables &rope_;
-    std::vector<float> step_cos_, step_sin_;  // [pairs][16]
+    std::vector<float> step_cos_, step_sin_;  // [pairs][kKvSteps]
     // Pairs of each kv head whose mean is not zero: only those cost time in attention.
     std::vector<std::vector<int32_t>> mean_pairs_;
     // Mode rotatekv: see KvTurnArgs.

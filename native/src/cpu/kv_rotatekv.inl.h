@@ -90,8 +90,8 @@ struct Rotatekv {
     static void turn_pairs(const KvTurnArgs &a) {
         for (int pair = 0; pair < a.pairs; ++pair) {
             V step_cos, step_sin;
-            load(a.step_cos + pair * kKvTile, step_cos);
-            load(a.step_sin + pair * kKvTile, step_sin);
+            load(a.step_cos + pair * kKvSteps, step_cos);
+            load(a.step_sin + pair * kKvSteps, step_sin);
             const float start_cos = a.scale * a.start_cos[pair],
                         start_sin = a.scale * a.start_sin[pair];
             const V cos = start_cos * step_cos - start_sin * step_sin,

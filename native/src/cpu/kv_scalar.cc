@@ -68,13 +68,13 @@ void mean(const KvMeanArgs &m) {
     for (int row = 0; row < m.rows; ++row) {
         const float *a = m.a + row * m.stride, *b = m.b + row * m.stride;
         float *scores = m.scores + row * m.score_stride;
-        for (int t = 0; t < kKvTile; ++t)
+        for (int t = 0; t < m.tiles * kKvTile; ++t)
             scores[t] += m.constant[row * m.stride];
         for (int pair = 0; pair < m.pairs; ++pair) {
             const float c = m.start_cos[pair], s = m.start_sin[pair];
             const float turned_a = a[pair] * c + b[pair] * s, turned_b = b[pair] * c - a[pair] * s;
-            const int step = m.pair_index[pair] * kKvTile;
-            for (int t = 0; t < kKvTile; ++t)
+            const int step = m.pair_index[pair] * kKvSteps;
+            for (int t = 0; t < m.tiles * kKvTile; ++t)
                 scores[t] += turned_a * m.step_cos[step + t] + turned_b * m.step_sin[step + t];
         }
     }

@@ -37,16 +37,17 @@ void KvCpuPlan::add_mean(const float *queries, int rows, int kv_head, int64_t po
     const int head_dim = problem_.format.head_dim, pair_count = static_cast<int>(pairs.size());
     const bool constant = !problem_.k_mean.empty() && 2 * rope_.pairs < head_dim;
     if (pair_count == 0 && !constant) return;
-    for (int t = 0; t < count; t += kKvTile) {
+    for (int t = 0; t < count; t += kKvSteps) {
         float cos[kMaxHeadDim / 2], sin[kMaxHeadDim / 2];
         for (int i = 0; i < pair_count; ++i) {
             const CosSin angle = rope_angle(rope_, static_cast<int>(position + t), pairs[i]);
             cos[i] = angle.cos;
             sin[i] = angle.sin;
         }
+        const int tiles = (std::min(kKvSteps, count - t) + kKvTile - 1) / kKvTile;
         kernels_.mean({queries + head_dim, queries + head_dim + pair_count, queries + 2 * head_dim,
                        query_stride(), rows, pair_count, pairs.data(), cos, sin, step_cos_.data(),
-                       step_sin_.data(), scores + t, stride});
+                       step_sin_.data(), tiles, scores + t, stride});
     }
 }
 
