@@ -1,6 +1,6 @@
 // GGUF's blocks to plain order, so that (code - bias) * scale, or code * scale + minimum, in
-// binary32 is what ggml's own dequantisation gives, bit for bit. Facts of the formats: ggml-common.h
-// and ggml-quants.c of ggml-org/ggml.
+// binary32 is what ggml's own dequantisation gives, bit for bit. Facts of the formats:
+// ggml-common.h and ggml-quants.c of ggml-org/ggml.
 //
 //   Q4_0   half d; uint8 qs[16]              input i < 16 in the low nibble of qs[i], i + 16 in the
 //                                            high one; weight (q - 8) * d

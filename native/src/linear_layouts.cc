@@ -13,8 +13,8 @@
 namespace tarpon {
 namespace {
 
-// Eight 4-bit values of an AWQ word, low to high, are of these columns: its kernel takes even and odd
-// ones in pairs of halves.
+// Eight 4-bit values of an AWQ word, low to high, are of these columns: its kernel takes even and
+// odd ones in pairs of halves.
 constexpr int kAwqColumn[8] = {0, 2, 4, 6, 1, 3, 5, 7};
 
 const char *layout_name(tarpon_weight_layout layout) {

@@ -1,5 +1,5 @@
-// The weights of a plan: one or more parts in layouts of their own, checked, and brought together in
-// plain order.
+// The weights of a plan: one or more parts in layouts of their own, checked, and brought together
+// in plain order.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
-// Every weight format of the linear layer through the C ABI, on every device that is present: accuracy
-// against a binary64 product, exactness on integers; bias and residual, act-order, fused parts and
-// the deterministic mode. What a device reports as unsupported is skipped by name.
+// Every weight format of the linear layer through the C ABI, on every device that is present:
+// accuracy against a binary64 product, exactness on integers; bias and residual, act-order, fused
+// parts and the deterministic mode. What a device reports as unsupported is skipped by name.
 //   linear_formats_test [--filter cpu|sim|cuda|int4_integer|...]
 #include "device_array.h"
 #include "format_layer.h"
@@ -74,8 +74,8 @@ void check_against(const Product &want, const std::vector<char> &y, tarpon_dtype
         }
         error += std::fabs(got - want.y[i]);
         size += std::fabs(want.y[i]);
-        // Binary32 accumulation stays far below 1e-6 of the sum of magnitudes at these K; one stored
-        // rounding comes on top.
+        // Binary32 accumulation stays far below 1e-6 of the sum of magnitudes at these K; one
+        // stored rounding comes on top.
         const double bound = rounding(dtype) * std::fabs(want.y[i]) + 1e-6 * want.magnitude[i] +
                              (dtype == TARPON_F16 ? 0x1p-25 : 0);
         if (!(std::fabs(got - want.y[i]) <= bound)) {
@@ -307,8 +307,8 @@ FormatLayer columns_of(const FormatLayer &layer, int64_t first, int64_t n, tarpo
     return out;
 }
 
-// Three parts, the middle one without a bias, as one plan, against the layer that they were cut from
-// (exact sums, so that the bits cannot depend on how a kernel cuts its work).
+// Three parts, the middle one without a bias, as one plan, against the layer that they were cut
+// from (exact sums, so that the bits cannot depend on how a kernel cuts its work).
 void check_fused(tarpon_device_kind kind) {
     const Owned<tarpon_device> device = device_or_skip(kind);
     Unserved unserved;

@@ -1,6 +1,6 @@
-// Layouts of checkpoints to plain order: against tensors of the original tools, against encoders that
-// are written here from the formats' definitions, and against blocks typed by hand. No device is
-// needed. Alone: ctest -R linear_layouts
+// Layouts of checkpoints to plain order: against tensors of the original tools, against encoders
+// that are written here from the formats' definitions, and against blocks typed by hand. No device
+// is needed. Alone: ctest -R linear_layouts
 #include <cstring>
 
 #include "format_layer.h"

@@ -1,5 +1,5 @@
-// The quantisers and the pruner on the host, against their formulas in binary64 and their guarantees.
-// Alone: ctest -R linear_quantize
+// The quantisers and the pruner on the host, against their formulas in binary64 and what they
+// guarantee. Alone: ctest -R linear_quantize
 #include <cstring>
 
 #include "format_layer.h"
