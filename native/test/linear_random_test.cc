@@ -1,6 +1,6 @@
 // 1000 random descriptors on every device that is present: what tarpon.h does not allow is refused
-// with a message, what it allows is computed as in binary64 or is unsupported, with the list of what
-// is.
+// with a message, what it allows is computed as in binary64 or is unsupported, with the list of
+// what is.
 //   linear_random_test [--filter cpu|sim|cuda]
 #include <cstring>
 
