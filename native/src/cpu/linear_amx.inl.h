@@ -94,8 +94,7 @@ struct Bf16Tiles {
         Tiles::template dot_bf16<kC, kTileA, kB>();
     }
     static __m512 scaled(const uint8_t *c, const uint32_t *, int, int) {
-        const __m512 sum = _mm512_load_ps(c);
-        return Codes::kFactor == 1.0f ? sum : _mm512_mul_ps(sum, _mm512_set1_ps(Codes::kFactor));
+        return _mm512_load_ps(c);
     }
     static float x_sum(const uint32_t *header, int, int row) {
         return header ? __builtin_bit_cast(float, header[row]) : 0.0f;

@@ -35,27 +35,31 @@ struct Int4Codes {
     }
 };
 
-__m128i load_bytes(const uint8_t *unit, int half, int row) {
-    return _mm_loadl_epi64(reinterpret_cast<const __m128i *>(unit + row * kLanes + half * kHalf));
-}
-
 struct Int8Codes {
     static constexpr int kUnitBytes = 2 * kVectorBytes;
     static constexpr int kBias = 128;
     static constexpr float kFactor = 1.0f;
     static __m256 values(const uint8_t *unit, int half, int row) {
-        return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load_bytes(unit, half, row)));
+        const auto *bytes = reinterpret_cast<const __m128i *>(unit + row * kLanes + half * kHalf);
+        return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(bytes)));
     }
 };
 
-// Shifted into place an e4m3 number is a binary16 number of its 2^-8: linear_avx512_codes.inl.h.
+// Shifted into place an e4m3 number is a binary16 number of its 2^-8: 7 is the one's bias, 15 the
+// other's. Subnormals are right too, and vcvtph2ps heeds no flush-to-zero mode.
 struct E4m3Codes {
     static constexpr int kUnitBytes = 2 * kVectorBytes;
     static constexpr int kBias = 0;
     static constexpr float kFactor = 256.0f;
     static __m256 values(const uint8_t *unit, int half, int row) {
-        const __m128i wide = _mm_slli_epi16(_mm_cvtepi8_epi16(load_bytes(unit, half, row)), 7);
-        return _mm256_cvtph_ps(_mm_and_si128(wide, _mm_set1_epi16(static_cast<short>(0xbf80))));
+        const auto *pairs =
+            reinterpret_cast<const __m128i *>(unit + row / 2 * 2 * kLanes + half * 2 * kHalf);
+        // Sign extension puts the sign where binary16 has it, and once too often.
+        const __m256i wide = _mm256_slli_epi16(_mm256_cvtepi8_epi16(_mm_load_si128(pairs)), 7);
+        const __m256i own = row % 2 ? _mm256_srli_epi32(wide, 16) : wide;
+        const __m256i halves = _mm256_and_si256(own, _mm256_set1_epi32(0xbf80));
+        return _mm256_cvtph_ps(
+            _mm_packus_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1)));
     }
 };
 

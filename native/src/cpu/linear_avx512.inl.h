@@ -75,10 +75,7 @@ void TileKernel<Arithmetic, Codes>::multiply(const TileArgs &t, float *totals) {
             const VectorScales<Codes::kBias> scales(t.scales, (group * kVectors + v) * kLanes);
 #pragma GCC unroll 8
             for (int r = 0; r < kRows; ++r) {
-                __m512 s = sum[r][v];
-                if constexpr (Codes::kFactor != 1.0f)
-                    s = _mm512_mul_ps(s, _mm512_set1_ps(Codes::kFactor));
-                add_step(totals + (r * kVectors + v) * kLanes, s, scales,
+                add_step(totals + (r * kVectors + v) * kLanes, sum[r][v], scales,
                          scales.has_offset ? x_sums[r] : 0.0f);
             }
         }

@@ -1,5 +1,5 @@
 // From packed codes to the weights that AVX-512 kernels multiply: a Codes has
-//   kUnitBytes, of one vector; kBias, of a code; kFactor, what sums are to be multiplied by;
+//   kUnitBytes, of one vector; kBias, of a code;
 //   pairs(unit, j): rows 2*j and 2*j+1 of 16 columns as pairs of bfloat16, exactly;
 //   floats(unit, j): the same as binary32.
 // In an anonymous namespace, see linear_kernel.h, which draws the layout.
@@ -29,7 +29,6 @@ class Int4Codes {
   public:
     static constexpr int kUnitBytes = kVectorBytes;
     static constexpr int kBias = 8;
-    static constexpr float kFactor = 1.0f;
 
     __m512i pairs(const uint8_t *unit, int j) const {
         const __m512i packed = _mm512_load_si512(unit);
@@ -72,7 +71,6 @@ class Int8Codes {
   public:
     static constexpr int kUnitBytes = 2 * kVectorBytes;
     static constexpr int kBias = 128;
-    static constexpr float kFactor = 1.0f;
 
     FloatPair floats(const uint8_t *unit, int j) const {
         return {row(unit + 2 * j * kLanes), row(unit + (2 * j + 1) * kLanes)};
@@ -87,26 +85,34 @@ class Int8Codes {
     const PairMerger merge_;
 };
 
-// An e4m3 number shifted into place is a binary16 number of its 2^-8: 7 is the one's bias, 15 the
-// other's. Subnormals are right too, and vcvtph2ps heeds no flush-to-zero mode.
+// e4m3 in integers: shifted into place and with its exponent's bias of 7 made 127 a number is a
+// bfloat16, but for those without an exponent, 0 to 7 times 2^-9, which come from a table.
 class E4m3Codes {
   public:
     static constexpr int kUnitBytes = 2 * kVectorBytes;
     static constexpr int kBias = 0;
-    static constexpr float kFactor = 256.0f;
 
-    FloatPair floats(const uint8_t *unit, int j) const {
+    __m512i pairs(const uint8_t *unit, int j) const {
         const auto *rows = reinterpret_cast<const __m256i *>(unit + 2 * j * kLanes);
-        // Sign extension puts the sign where binary16 has it, and once too often.
-        const __m512i wide = _mm512_slli_epi16(_mm512_cvtepi8_epi16(_mm256_load_si256(rows)), 7);
-        const __m512i half = _mm512_and_si512(wide, _mm512_set1_epi16(static_cast<short>(0xbf80)));
-        return {_mm512_cvtph_ps(_mm512_castsi512_si256(half)),
-                _mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 1))};
+        const __m512i wide = _mm512_cvtepi8_epi16(_mm256_load_si256(rows));
+        const __mmask32 small = _mm512_testn_epi16_mask(wide, _mm512_set1_epi16(0x78));
+        const __m512i shifted =
+            _mm512_and_si512(_mm512_slli_epi16(wide, 4), _mm512_set1_epi16(0x7f0));
+        const __m512i normal = _mm512_add_epi16(shifted, _mm512_set1_epi16(120 << 7));
+        const __m512i magnitude = _mm512_mask_permutexvar_epi16(normal, small, wide, table_);
+        constexpr int kAndThenOr = 0xea;  // (a & b) | c
+        return _mm512_ternarylogic_epi32(wide, _mm512_set1_epi16(static_cast<short>(0x8000)),
+                                         magnitude, kAndThenOr);
     }
-    __m512i pairs(const uint8_t *unit, int j) const { return merge_(floats(unit, j)); }
+    FloatPair floats(const uint8_t *unit, int j) const { return widen(pairs(unit, j)); }
 
   private:
-    const PairMerger merge_;
+    static __m512i load_table() {
+        alignas(64) static constexpr uint16_t kTable[32] = {0x0000, 0x3b00, 0x3b80, 0x3bc0,
+                                                            0x3c00, 0x3c20, 0x3c40, 0x3c60};
+        return _mm512_load_si512(kTable);
+    }
+    const __m512i table_ = load_table();
 };
 
 }  // namespace

@@ -20,9 +20,10 @@
 //       the row pairs that vdpbf16ps and AMX tiles want, and
 //     - the low and the high nibbles of the four bytes are rows 0,4,1,5 and 2,6,3,7, four rows of a
 //       column as VNNI wants them.
-//   8-bit codes, exact kernels: [row][16 columns], int8 codes as the two's complement of code - 128,
-//     so that they widen to their values.
-//   8-bit codes, int8 kernels: two times 64 bytes; in each byte of the first what that byte's low
+//   int8 codes, exact kernels: [row][16 columns], each the two's complement of code - 128, so that
+//     they widen to their values.
+//   e4m3 codes: [row / 2][16 columns][row % 2].
+//   int8 codes, int8 kernels: two times 64 bytes; in each byte of the first what that byte's low
 //     nibble would hold of 4-bit codes, in the second the high nibble's. So lane c is the codes of
 //     rows 0,4,1,5, then of 2,6,3,7.
 // A panel is its units in order, each with its vectors in order: one sequential stream. Beside it

@@ -43,18 +43,12 @@ struct Int4Codes {
     }
 };
 
-struct ByteCodes {
+struct Int8Codes {
     static constexpr int kUnitBytes = 2 * kVectorBytes;
-    // As exact kernels have them.
-    static uint8_t at(const uint8_t *codes, int column, int row) {
-        return codes[row * kLanes + column];
-    }
-};
-
-struct Int8Codes : ByteCodes {
     static constexpr int kBias = 128;
+    // As exact kernels have them.
     static float value(const uint8_t *codes, int column, int row) {
-        return static_cast<float>(static_cast<int8_t>(at(codes, column, row)));
+        return static_cast<float>(static_cast<int8_t>(codes[row * kLanes + column]));
     }
     // As int8 kernels have them: rows 0,4,1,5 of a column are bytes 0..3 of its lane, rows 2,6,3,7
     // those 64 bytes further on.
@@ -63,10 +57,11 @@ struct Int8Codes : ByteCodes {
     }
 };
 
-struct E4m3Codes : ByteCodes {
+struct E4m3Codes {
+    static constexpr int kUnitBytes = 2 * kVectorBytes;
     static constexpr int kBias = 0;
     static float value(const uint8_t *codes, int column, int row) {
-        const uint32_t code = at(codes, column, row);
+        const uint32_t code = codes[(row / 2 * kLanes + column) * 2 + row % 2];
         const uint32_t exponent = code >> 3 & 15, mantissa = code & 7;
         const float magnitude = exponent == 0
                                     ? static_cast<float>(mantissa) * 0x1p-9f

@@ -131,10 +131,12 @@ void PackedWeights::pack_codes(const Panel &panel, const LinearWeights &weights)
                 for (int i = 0; i < 4; ++i)
                     lane[i] =
                         static_cast<uint8_t>(codes[kByteRow[i]] | codes[kByteRow[4 + i]] << 4);
-            } else if (problem_.arithmetic == TARPON_ARITHMETIC_EXACT) {
-                const uint8_t flip = problem_.weight_type == TARPON_WEIGHT_INT8 ? 128 : 0;
+            } else if (problem_.weight_type == TARPON_WEIGHT_FP8_E4M3) {
                 for (int i = 0; i < kUnitRows; ++i)
-                    vector[i * kLanes + c % kLanes] = static_cast<uint8_t>(codes[i] ^ flip);
+                    vector[(i / 2 * kLanes + c % kLanes) * 2 + i % 2] = codes[i];
+            } else if (problem_.arithmetic == TARPON_ARITHMETIC_EXACT) {
+                for (int i = 0; i < kUnitRows; ++i)
+                    vector[i * kLanes + c % kLanes] = static_cast<uint8_t>(codes[i] ^ 128);
             } else {
                 for (int i = 0; i < kUnitRows; ++i)
                     lane[i / 4 * kVectorBytes + i % 4] = codes[kByteRow[i]];
