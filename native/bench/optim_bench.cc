@@ -255,6 +255,44 @@ void run_case(tarpon_device *device, const Case &c, const Options &options, int 
     tarpon_optim_destroy(optim);
 }
 
+// Quantising fp32 values in blocks of 256, and back.
+void run_blockwise(tarpon_device *device, const Options &options) {
+    const auto n = size_t(options.n);
+    std::vector<float> values(n), restored(n);
+    std::vector<uint8_t> codes(n);
+    std::vector<float> absmax(n / 256 + 1);
+    for (size_t i = 0; i < n; ++i)
+        values[i] = float(int32_t(uint32_t(i) * 2654435761u)) * 0x1p-31f;
+    const int64_t repeats = std::max<int64_t>((4 << 20) / options.n, 1);
+    for (const tarpon_code_map map : {TARPON_MAP_DYNAMIC_SIGNED, TARPON_MAP_DYNAMIC_UNSIGNED}) {
+        for (const bool back : {false, true}) {
+            std::vector<double> times, cycles;
+            for (int round = -1; round < options.rounds; ++round) {
+                const double start = now(options.cpu_clock);
+                for (int64_t i = 0; i < repeats; ++i) {
+                    check(back ? tarpon_blockwise_dequantize(device, codes.data(), absmax.data(),
+                                                             options.n, map, 256, restored.data(),
+                                                             TARPON_F32, nullptr)
+                               : tarpon_blockwise_quantize(device, values.data(), TARPON_F32,
+                                                           options.n, map, 256, codes.data(),
+                                                           absmax.data(), nullptr));
+                }
+                if (round < 0) continue;
+                times.push_back((now(options.cpu_clock) - start) / double(repeats));
+                cycles.push_back(cycle_seconds(options.cpu_clock));
+            }
+            const Figures figures = summarise(times);
+            const double each = figures.best / double(options.n);
+            const std::string name = std::string(back ? "dequantise" : "quantise") +
+                                     (map == TARPON_MAP_DYNAMIC_SIGNED ? " signed" : " unsigned");
+            constexpr double kBytes = 4 + 1 + 4.0 / 256;
+            std::printf("%-22s %7.2f %9.3f %9.3f %8.2f %8.1f\n", name.c_str(), kBytes, 1e9 * each,
+                        1e9 * figures.median / double(options.n), each / summarise(cycles).best,
+                        1e-9 * kBytes / each);
+        }
+    }
+}
+
 Options parse(int argc, char **argv) {
     Options options;
     for (int i = 1; i < argc; ++i) {
@@ -305,6 +343,7 @@ int main(int argc, char **argv) {
                 "cycles", "GB/s", "roof", "% roof");
     for (const Case &c : kCases)
         run_case(device, c, options, info.processor_count);
+    run_blockwise(device, options);
     tarpon_device_close(device);
     return 0;
 }
