@@ -338,16 +338,16 @@ enum {
 };
 
 /*
- * What a layer computes with. EXACT: activations as they are given. INT8_ACTIVATIONS: the
- * activations of each row and 128 inputs are rounded to int8 by the scale max|x| / 127, products
- * are summed in integers and the sums scaled in binary32; two to four times the arithmetic rate on
- * CPUs with int8 dot products, for an error of about 0.7% of y (normally distributed x) on top of
- * the 4-bit weights'. 128 inputs of which one is not finite give NaN.
+ * What a layer computes with. EXACT: activations as they are given. INT8_ACTIVATIONS: each row's
+ * inputs are rounded to int8, 128 at a time (or a group of 32 or 64), by the scale max|x| / 127;
+ * products are summed in integers and the sums scaled in binary32; two to four times the arithmetic
+ * rate on CPUs with int8 dot products, for an error of about 0.7% of y (normally distributed x) on
+ * top of the weights'. Inputs that share a scale and of which one is not finite give NaN.
  */
 typedef int32_t tarpon_linear_arithmetic;
 enum {
     TARPON_ARITHMETIC_EXACT = 0,
-    TARPON_ARITHMETIC_INT8_ACTIVATIONS = 1 /* CPU only; groups of 128 or -1 */
+    TARPON_ARITHMETIC_INT8_ACTIVATIONS = 1 /* CPU only; INT4 and INT8 */
 };
 
 typedef struct tarpon_linear_desc {
