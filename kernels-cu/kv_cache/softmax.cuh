@@ -91,7 +91,7 @@ struct Softmax {
   private:
     template <int kBits>
     TARPON_DEVICE void score_codes(const uint8_t *codes, const uint8_t *upper, Scores &scores) {
-        TARPON_NO_UNROLL  // ten bodies of code are enough; see README.md
+        TARPON_NO_UNROLL  // a body a tile would double the code
             for (int tile = 0; tile < kChunkTiles; ++tile) {
             float sums[kRowTiles][4] = {};
             const auto multiply = [&](int step, const uint32_t(&a)[4]) {
