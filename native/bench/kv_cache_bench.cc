@@ -79,7 +79,8 @@ struct Cache {
     tarpon_kv_info info{};
     size_t layer_bytes = 0;
     int layers = 1;
-    char *pages = nullptr;  // [layers][layer_bytes]
+    tarpon_buffer *buffer = nullptr;
+    char *pages = nullptr;  // [layers][layer_bytes], in the buffer
     std::vector<double> seconds, append_seconds;
 };
 
@@ -177,7 +178,8 @@ int main(int argc, char **argv) {
         check(tarpon_kv_get_info(cache.kv, &cache.info));
         cache.layer_bytes = table.size() * cache.info.page_bytes;
         cache.layers = static_cast<int>(std::max<size_t>(1, kColdBytes / cache.layer_bytes));
-        cache.pages = static_cast<char *>(std::aligned_alloc(64, cache.layers * cache.layer_bytes));
+        check(tarpon_buffer_create(device, cache.layers * cache.layer_bytes, &cache.buffer));
+        cache.pages = static_cast<char *>(tarpon_buffer_address(cache.buffer));
         const auto append = append_args(cache);
         check(tarpon_kv_append(cache.kv, &append, nullptr));
         for (size_t page = 1; page < cache.layers * table.size(); ++page)
@@ -232,7 +234,7 @@ int main(int argc, char **argv) {
                     1e3 * seconds, cache.layer_bytes / seconds * 1e-9, half / seconds,
                     best(cache.append_seconds) / 64 * 1e6);
         tarpon_kv_destroy(cache.kv);
-        std::free(cache.pages);
+        tarpon_buffer_destroy(cache.buffer);
     }
     std::free(workspace);
     tarpon_device_close(device);
