@@ -120,10 +120,12 @@ inline constexpr int kTileCount = 6;
 // Rarer kernels that would save little are left out: the tile of 48 rows (at most a quarter of the
 // multiplications of 33 to 48 rows) for all formats but the most common; and for 8 bits those of 16
 // and 32 rows with long stages, since the weights of a stage take the DRAM about as long as 64 rows
-// take the tensor core.
+// take the tensor core. Offsets take registers that two CTAs an SM do not have in the longer tile of
+// 16 rows (ptxas spills 20 to 56 bytes).
 template <class Format, class Tile>
 constexpr bool has_kernel() {
     if (Tile::kBlockM == 48) return std::is_same_v<Format, Int4Symmetric>;
+    if (Tile::kBlockM == 16 && Tile::kWarpsK > 1 && Format::kOffsets) return false;
     return Format::kBits == 4 || Tile::kBlockM == 8 || Tile::kWarpsK == 1;
 }
 

@@ -124,7 +124,9 @@ constexpr Cost predict(const Problem &problem, const TileShape &tile, int64_t gr
     constexpr double kHandOverClocks = 900;  // flag and data through L2
     constexpr double kOverlapLoss = 0.15;    // of what is hidden
     constexpr double kMissedSharing = 0.5;   // of weights that blocks of rows read side by side
-    constexpr double kIssuePerClock = 128;   // 4 schedulers x 32 lanes
+    // Addresses, copies and loop control of 8 warps (README.md, "Instructions and bytes").
+    constexpr double kStageIssue = 8 * 32 * 100;
+    constexpr double kIssuePerClock = 128;  // 4 schedulers x 32 lanes
     const ArchModel arch = arch_model(device.compute_capability);
     const FormatTraits &format = traits(problem.format);
     const bool grouped = is_grouped(problem.format, problem.groups);
@@ -150,7 +152,8 @@ constexpr Cost predict(const Problem &problem, const TileShape &tile, int64_t gr
     cost.dram = from_dram * busy / arch.dram_bytes_per_clock;
     cost.l2 = (weight_bytes + 2 * block_m * block_k) / arch.l2_bytes_per_clock;
     cost.mma = multiplied / arch.mma_fma_per_clock;
-    cost.issue = (weights * format.dequant_ops / 8 + scaling + mma_issue) / kIssuePerClock;
+    cost.issue =
+        (weights * format.dequant_ops / 8 + scaling + mma_issue + kStageIssue) / kIssuePerClock;
     const double together = cost.dram + cost.l2 + cost.mma + cost.issue;
     const double longest = std::max({cost.dram, cost.l2, cost.mma, cost.issue});
     const double shared = longest + kOverlapLoss * (together - longest);
