@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.tarpon.optim.UpdateRule;
 import dev.tarpon.quant.llama.LlamaWeights;
 import dev.tarpon.quant.train.Training;
 
@@ -21,6 +22,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
 
@@ -187,6 +189,16 @@ class TrainCommandTest {
         List<Object> arguments = new ArrayList<>(List.of("train", "--out", folder));
         arguments.addAll(Arrays.asList(options.split(" ")));
         CliRun.of(arguments.toArray()).fails(ExitCode.USAGE, message);
+    }
+
+    @Test
+    void test_train_help_names_every_optimizer() {
+        String help = CliRun.of("train", "--help").succeeds().out();
+        assertTrue(help.contains("Usage: tarpon train"), help);
+        String words = help.replaceAll("\\s+", " ");
+        for (UpdateRule rule : UpdateRule.values()) {
+            assertTrue(words.contains(rule.name().toLowerCase(Locale.ROOT)), rule.name());
+        }
     }
 
     @Test
