@@ -146,7 +146,7 @@ class OpKvTest {
     void test_round_trip_is_the_schemes_definition(
             String device, KvMode mode, int dim, int kBits, int vBits, String layout)
             throws IOException {
-        KvDevices.open(device).close();
+        KvDevices.open(device, mode).close();
         Data data = Data.random(dim);
         run(
                         "kv-roundtrip",
@@ -194,7 +194,7 @@ class OpKvTest {
     void test_attend_is_attention_over_the_round_trip(
             String device, KvMode mode, int dim, int queries, int sinks, int window)
             throws IOException {
-        KvDevices.open(device).close();
+        KvDevices.open(device, mode).close();
         Data data = Data.random(dim);
         int qHeads = 3 * HEADS;
         var random = new Random(7);
