@@ -53,7 +53,7 @@ import java.util.concurrent.Callable;
             "  ./tarpon generate quant/target/train/model --prompt 'Mr President, '",
             "  ./tarpon generate quant/target/train/model --kv-bits 4,2 --temperature 0.8",
             "  ./tarpon generate quant/target/train/model --tokens 60 --save-cache"
-                + " half.safetensors",
+                    + " half.safetensors",
             "  ./tarpon generate quant/target/train/model --tokens 60 --load-cache half.safetensors"
         })
 final class GenerateCommand implements Callable<Integer> {
