@@ -10,7 +10,8 @@
 
 namespace tarpon::kv_cache {
 
-// Mode tarpon: k [head_dim] before RoPE, after any QK-norm, becomes H R(k - mean); mean may be null.
+// Mode tarpon: k [head_dim] before RoPE, after any QK-norm, becomes H R(k - mean); mean may be
+// null.
 inline void transform_key(const RopeTables &tables, const float *mean, int head_dim, int position,
                           float *k) {
     for (int i = 0; mean && i < head_dim; ++i)

@@ -1,16 +1,16 @@
-// The arithmetic of both modes of the cache: QK-norm, RoPE, rotation, the two quantisers. Plain C++ shared by
-// host and device, and the same bits on both: sums have a fixed order, and products are rounded
-// before they are added (mul_rn, add_rn), which compilers are not allowed to contract.
+// The arithmetic of both modes of the cache: QK-norm, RoPE, rotation, the two quantisers. Plain C++
+// shared by host and device, and the same bits on both: sums have a fixed order, and products are
+// rounded before they are added (mul_rn, add_rn), which compilers are not allowed to contract.
 //
 // Mode `tarpon`: k' = H R(k - mean), v' = H v, with R the rotary embedding, H the orthonormal
-// Hadamard matrix of head_dim and `mean` a calibrated mean of the key before R. A query is q' = H R q
-// and needs no other change: q . R(k) = q' . k' + q . R(mean). One binary16 scale a token and head,
-// no zero point: value = (code - (2^b - 1) / 2) * scale.
+// Hadamard matrix of head_dim and `mean` a calibrated mean of the key before R. A query is q' = H R
+// q and needs no other change: q . R(k) = q' . k' + q . R(mean). One binary16 scale a token and
+// head, no zero point: value = (code - (2^b - 1) / 2) * scale.
 //
-// Mode `rotatekv` (Su et al., "RotateKV", IJCAI 2025, sections 3.2-3.4; and the authors' simulation):
-// the key before R is rotated over groups of heads, its channels are reordered over the whole layer,
-// and groups of 128 are coded with scale and zero point; v' as above with scale and zero point:
-// value = (code - zero) * scale. Tokens kept in 16 bits are R k and H v.
+// Mode `rotatekv` (Su et al., "RotateKV", IJCAI 2025, sections 3.2-3.4; and the authors'
+// simulation): the key before R is rotated over groups of heads, its channels are reordered over
+// the whole layer, and groups of 128 are coded with scale and zero point; v' as above with scale
+// and zero point: value = (code - zero) * scale. Tokens kept in 16 bits are R k and H v.
 #pragma once
 
 #include <cmath>
@@ -85,7 +85,8 @@ inline void rope(const RopeTables &t, int position, float *x) {
     }
 }
 
-// The angle of a pair at a position, for filling tables: theta^(-pair / pairs) * position / scaling.
+// The angle of a pair at a position, for filling tables: theta^(-pair / pairs) * position /
+// scaling.
 inline CosSin rope_table_entry(double theta, double scaling, int pairs, int64_t position,
                                int pair) {
     const double angle = double(position) / scaling * std::pow(theta, -double(pair) / pairs);
@@ -179,8 +180,8 @@ struct AsymmetricCode {
     float scale, zero;
 };
 
-// From the least and the largest value of a group, times the clip. The zero point is a whole number,
-// not clamped to the codes.
+// From the least and the largest value of a group, times the clip. The zero point is a whole
+// number, not clamped to the codes.
 TARPON_HOST_DEVICE AsymmetricCode asymmetric_range(float low, float high, int bits) {
     const float scale = add_rn(high, -low) / float((1 << bits) - 1);
     return {scale, scale > 0 ? rintf(-low / scale) : 0.0f};

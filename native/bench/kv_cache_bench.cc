@@ -1,10 +1,10 @@
 // Decode attention over the KV cache on the CPU, and append: time a call, and the rate at which the
-// cache is read, by width and mode, interleaved so that all see the same machine, beside the rate at
-// which the same number of threads reads memory. The best of the rounds counts, since disturbances
-// only ever add time. Widths are read cold: layers take turns, more of them than fit any cache.
-// With one thread the clock is the processor time of the process, which on a loaded machine tells what
-// a thread does while it runs; otherwise it is the wall's.
-// Usage: kv_cache_bench [tokens] [batch] [channels a head with a mean, 8 by default] [rounds] [threads]
+// cache is read, by width and mode, interleaved so that all see the same machine, beside the rate
+// at which the same number of threads reads memory. The best of the rounds counts, since
+// disturbances only ever add time. Widths are read cold: layers take turns, more of them than fit
+// any cache. With one thread the clock is the processor time of the process, which on a loaded
+// machine tells what a thread does while it runs; otherwise it is the wall's.
+// Usage: kv_cache_bench [tokens] [batch] [mean channels a head] [rounds] [threads]
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>

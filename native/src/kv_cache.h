@@ -47,10 +47,10 @@ inline constexpr int kKvMaxRotatekvChannels = 16384;
 // Queries a sequence may have at once, and so how far it may be rolled back.
 inline constexpr int kKvMaxQueries = 8;
 
-// The 16-bit store of a sequence: entries [kv_heads][K, V][head_dim] of transformed binary16 values,
-// first those of the sinks, then a ring of the window. The ring is longer than the window by what
-// a rejected speculation may take back. K is what the pages code in mode tarpon, and R k, not
-// rotated, in mode rotatekv; V is H v.
+// The 16-bit store of a sequence: entries [kv_heads][K, V][head_dim] of transformed binary16
+// values, first those of the sinks, then a ring of the window. The ring is longer than the window
+// by what a rejected speculation may take back. K is what the pages code in mode tarpon, and R k,
+// not rotated, in mode rotatekv; V is H v.
 inline int kv_ring_tokens(const KvProblem &p) {
     return p.window_tokens > 0 ? p.window_tokens + kKvMaxQueries : 0;
 }

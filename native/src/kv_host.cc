@@ -1,5 +1,6 @@
-// What every backend of the KV cache shares on the host: the tables of RoPE, where tokens are attended
-// from, and reading them back in plain coordinates. Linked into the simulator's plug-in, too.
+// What every backend of the KV cache shares on the host: the tables of RoPE, where tokens are
+// attended from, and reading them back in plain coordinates. Linked into the simulator's plug-in,
+// too.
 #include <algorithm>
 
 #include "kv_cache.h"
@@ -15,7 +16,8 @@ void load_halves(const uint16_t *from, int count, float *to) {
         to[i] = to_float(half_t{from[i]});
 }
 
-// Keys of all heads before RoPE, mode rotatekv: only all of a rotation's heads give any one of them.
+// Keys of all heads before RoPE, mode rotatekv: only all of a rotation's heads give any one of
+// them.
 void recover_rotatekv_keys(const KvProblem &problem, const uint8_t *page, int place, float *keys) {
     const Format &f = problem.format;
     const int group = rotatekv_group_heads(f.kv_heads) * f.head_dim;

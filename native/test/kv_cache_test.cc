@@ -1,6 +1,6 @@
-// The KV cache through the C ABI, on every device that has it and, on the CPU, with every instruction
-// set that attends: codes equal to the reference's bit for bit, attention within 1e-3 of binary64 on
-// the same codes, tokens read back. Alone: ctest -R kv_cache
+// The KV cache through the C ABI, on every device that has it and, on the CPU, with every
+// instruction set that attends: codes equal to the reference's bit for bit, attention within 1e-3
+// of binary64 on the same codes, tokens read back. Alone: ctest -R kv_cache
 #include <cstdlib>
 #include <map>
 
@@ -193,8 +193,8 @@ void test_kv_survives_a_rollback(const Target &target, tarpon_kv_mode mode) {
     check_outputs(scenario, rolled, target.name + ", shortened");
 }
 
-// Pages, recent store and lengths are all there is of a cache: copied into other memory and given to
-// another plan they continue as if nothing had happened.
+// Pages, recent store and lengths are all there is of a cache: copied into other memory and given
+// to another plan they continue as if nothing had happened.
 void test_kv_snapshot_continues(const Target &target, tarpon_kv_mode mode) {
     auto desc = make_desc(128, 2, 2, 2, 3, mode);
     desc.sink_tokens = 4;

@@ -122,9 +122,10 @@ void test_kv_rotatekv_codes(const test::Golden &inputs, const char *file, int bi
     }
 }
 
-// The cache's pages against golden codes, scales and zero points. Tokens are appended before RoPE and
-// rotated here, so that a value which falls between two codes to within binary32's rounding may get
-// the other one; scales and zero points are the golden ones in binary16, scales to its last bit.
+// The cache's pages against golden codes, scales and zero points. Tokens are appended before RoPE
+// and rotated here, so that a value which falls between two codes to within binary32's rounding may
+// get the other one; scales and zero points are the golden ones in binary16, scales to its last
+// bit.
 void test_kv_rotatekv_pages(const test::Golden &inputs, const char *file, int bits) {
     test::Golden golden;
     if (!golden.open(file, "kv_golden")) return;

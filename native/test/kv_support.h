@@ -1,5 +1,6 @@
-// Scenarios of the KV cache for tests through the C ABI: seeded keys, values and queries of a ragged
-// batch in pages dealt in random order, what the reference stores of them, and what it attends to.
+// Scenarios of the KV cache for tests through the C ABI: seeded keys, values and queries of a
+// ragged batch in pages dealt in random order, what the reference stores of them, and what it
+// attends to.
 //
 // Pages and table entries that no token uses hold NaN patterns and wild numbers.
 #pragma once

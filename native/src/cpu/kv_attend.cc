@@ -2,8 +2,8 @@
 // sequence and kv head attends its keys in splits of fixed size, so that the result does not depend
 // on the number of threads, and a last pass merges the splits by their log-sum-exp.
 //
-// Rows of queries that share a kv head are q-heads of the group times query tokens; "query row" r is
-// query token r / group and member r % group.
+// Rows of queries that share a kv head are q-heads of the group times query tokens; "query row" r
+// is query token r / group and member r % group.
 #include <algorithm>
 #include <cmath>
 #include <limits>

@@ -1,6 +1,7 @@
-// What append does with vectors of a head, in AVX-512: codes with their scale, and binary16. The same
-// operations in the same order as kernels-cu/kv_cache/scheme.h, whose bits these must be; that header
-// is not included, since its functions would be compiled for AVX-512 here and linked for everybody.
+// What append does with vectors of a head, in AVX-512: codes with their scale, and binary16. The
+// same operations in the same order as kernels-cu/kv_cache/scheme.h, whose bits these must be; that
+// header is not included, since its functions would be compiled for AVX-512 here and linked for
+// everybody.
 #include <immintrin.h>
 
 #include "cpu/kv_kernel.h"

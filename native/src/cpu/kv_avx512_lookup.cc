@@ -1,12 +1,12 @@
-// Scores of 2-bit K codes by table: two codes are an index of four bits, and vpermw looks up what 32
-// pairs of channels add to the score, 64 products in one instruction where an integer dot product of
-// 16-bit queries takes two. Needs AVX-512 BW.
+// Scores of 2-bit K codes by table: two codes are an index of four bits, and vpermw looks up what
+// 32 pairs of channels add to the score, 64 products in one instruction where an integer dot
+// product of 16-bit queries takes two. Needs AVX-512 BW.
 //
 // A tile's word holds 16 channels of a token, as two 16-bit lanes of eight channels, four lookups
 // each. A table has 32 whole numbers of 16 bits, those of the lower lanes' pair of channels, then
-// those of the upper lanes'; bit 4 of an index says which lane it is in. Two words add up in 16 bits,
-// then in 32. Entries are rounded to 2^-15 of the largest such sum: an error in scores of about 2^-12
-// of their spread.
+// those of the upper lanes'; bit 4 of an index says which lane it is in. Two words add up in 16
+// bits, then in 32. Entries are rounded to 2^-15 of the largest such sum: an error in scores of
+// about 2^-12 of their spread.
 #include <immintrin.h>
 
 #include "cpu/kv_kernel.h"

@@ -1,13 +1,14 @@
-// KV attention of 2, 3, 4 and 8 bits with integer dot products (AVX512-VNNI): vpdpbusd multiplies 64
-// codes, as unsigned bytes, where an FMA multiplies 16 floats.
+// KV attention of 2, 3, 4 and 8 bits with integer dot products (AVX512-VNNI): vpdpbusd multiplies
+// 64 codes, as unsigned bytes, where an FMA multiplies 16 floats.
 //
-// Its other operand, of queries or of weighted probabilities, is a 16-bit whole number in two signed
-// bytes, x = (256 * high + low) * scale: two products a code, half of what FMAs take, and an error of
-// 2^-16 of the largest x, far below what attention is checked for. Sums are exact.
-// Scores of 2 bits are kv_avx512_lookup.cc's.
+// Its other operand, of queries or of weighted probabilities, is a 16-bit whole number in two
+// signed bytes, x = (256 * high + low) * scale: two products a code, half of what FMAs take, and an
+// error of 2^-16 of the largest x, far below what attention is checked for. Sums are exact. Scores
+// of 2 bits are kv_avx512_lookup.cc's.
 //
 // Bytes of a 32-bit lane are the four products that vpdpbusd adds: four channels of a token for
-// scores, where lanes are tokens, and four tokens of a channel for values, where lanes are channels.
+// scores, where lanes are tokens, and four tokens of a channel for values, where lanes are
+// channels.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -166,16 +167,16 @@ void score(const KvScoreArgs &a) {
 
 constexpr int kMaxFours = (kKvSplitTokens + 3 + 31) / 32 * 8;
 
-// Weights of the tokens of a call in whole numbers: of each four tokens the high bytes, then the low
-// ones. The first of a four is at a multiple of four in the page; tokens outside the call weigh
+// Weights of the tokens of a call in whole numbers: of each four tokens the high bytes, then the
+// low ones. The first of a four is at a multiple of four in the page; tokens outside the call weigh
 // nothing.
 struct alignas(64) Weights {
     int32_t fours[4][kMaxFours][2];
     float scale[4], sum[4];
 };
 
-// From 32 numbers as make_weights() packs them: the high byte of x is that of x + 128, the low byte,
-// taken as signed, that of x.
+// From 32 numbers as make_weights() packs them: the high byte of x is that of x + 128, the low
+// byte, taken as signed, that of x.
 __m512i weight_bytes(__m512i x) {
     const __m512i up = _mm512_add_epi16(x, _mm512_set1_epi16(128));
     const __m512i high =
@@ -251,8 +252,8 @@ __m512i load_nibbles(const uint8_t *from, int64_t stride) {
 }
 
 // A pass makes 32 channels: two vectors of codes of four tokens each, of which `even` and `odd` are
-// sums once all tokens are in. 2 and 3 bits take two passes over the same 16 bytes of a row, one for
-// each half of a byte's fields; 4 bits one over 16 bytes, 8 bits one over 32.
+// sums once all tokens are in. 2 and 3 bits take two passes over the same 16 bytes of a row, one
+// for each half of a byte's fields; 4 bits one over 16 bytes, 8 bits one over 32.
 template <int kWidth>
 struct Pass {
     static constexpr int kBitsOf = kBits[kWidth], kPlaneBits = kBitsOf == 3 ? 2 : kBitsOf;

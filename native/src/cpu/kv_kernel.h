@@ -1,6 +1,6 @@
 // The contract between the CPU's KV attention (kv_attend.cc, kv_split.cc) and its kernels, one file
-// an instruction set. Included by files compiled with wide instruction sets: nothing here compiles to
-// code, or the linker might keep a wide copy for everybody.
+// an instruction set. Included by files compiled with wide instruction sets: nothing here compiles
+// to code, or the linker might keep a wide copy for everybody.
 //
 // Rows are queries that share a kv head. The page format is that of kernels-cu/kv_cache/format.h.
 #pragma once
@@ -41,8 +41,8 @@ struct KvScoreArgs {
 };
 
 // scores[row][t] += constant[row] + sum over pairs of a[row] * cos + b[row] * sin of the angles of
-// consecutive positions, whole tiles of them, at most kKvSteps: what the mean of the keys adds. Pairs
-// whose mean is zero are left out.
+// consecutive positions, whole tiles of them, at most kKvSteps: what the mean of the keys adds.
+// Pairs whose mean is zero are left out.
 struct KvMeanArgs {
     const float *a, *b;     // [rows][pairs]
     const float *constant;  // [rows], stride likewise
@@ -56,9 +56,9 @@ struct KvMeanArgs {
     int64_t score_stride;
 };
 
-// What probabilities become before values are summed: w[row][t] = p[row][t] * scale[t], for tokens of
-// a page; with zero points, offset[row] += sum of w * (middle - zero[t]), which every channel gets:
-// levels count from the middle of the codes. Width 16 has no scales and is not weighted.
+// What probabilities become before values are summed: w[row][t] = p[row][t] * scale[t], for tokens
+// of a page; with zero points, offset[row] += sum of w * (middle - zero[t]), which every channel
+// gets: levels count from the middle of the codes. Width 16 has no scales and is not weighted.
 struct KvWeightArgs {
     const uint16_t *scales, *zeros;  // binary16, of the first token; zeros null in mode tarpon
     float middle;                    // (2^bits - 1) / 2

@@ -1,5 +1,5 @@
-// Codes of a vector, a byte each, to the words and rows of kernels-cu/kv_cache/format.h: eight bytes at
-// a time in 64-bit registers. `width` bits of each code are taken, from bit `shift` up.
+// Codes of a vector, a byte each, to the words and rows of kernels-cu/kv_cache/format.h: eight
+// bytes at a time in 64-bit registers. `width` bits of each code are taken, from bit `shift` up.
 #pragma once
 
 #include <cstring>

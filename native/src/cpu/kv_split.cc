@@ -18,9 +18,9 @@ constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 // Of scores: whole tiles before and behind the split.
 constexpr int64_t kScoreStride = kKvSplitTokens + 2 * kKvTile;
 
-// Asks for part `i` of `parts` of memory that is read soon. Pages lie anywhere, and a processor's own
-// prefetcher does not follow from one to the next; all at once would be more than it has buffers for.
-// Planes of width 16 are long enough for it.
+// Asks for part `i` of `parts` of memory that is read soon. Pages lie anywhere, and a processor's
+// own prefetcher does not follow from one to the next; all at once would be more than it has
+// buffers for. Planes of width 16 are long enough for it.
 void prefetch(const uint8_t *from, int bytes, int i, int parts) {
     const int begin = bytes * i / parts / 64 * 64, end = bytes * (i + 1) / parts;
     for (int at = begin; at < end; at += 64)
@@ -51,8 +51,8 @@ void KvCpuPlan::add_mean(const float *queries, int rows, int kv_head, int64_t po
     }
 }
 
-// Scores of tokens `first` and on become exponentials, those outside [low, high) zero. Returns their
-// sum and stores the largest score, or minus infinity and 0 if there is none.
+// Scores of tokens `first` and on become exponentials, those outside [low, high) zero. Returns
+// their sum and stores the largest score, or minus infinity and 0 if there is none.
 float KvCpuPlan::finish_scores(float *scores, int64_t first, int count, int64_t low, int64_t high,
                                float *out_top) const noexcept {
     const float cap = static_cast<float>(problem_.attention.softcap);
@@ -65,7 +65,8 @@ float KvCpuPlan::finish_scores(float *scores, int64_t first, int count, int64_t 
     return kernels_.exponentials(scores, count, out_top);
 }
 
-// Scores of [first, end) for the stretch's one head, straight from the codes; `first` begins a tile.
+// Scores of [first, end) for the stretch's one head, straight from the codes; `first` begins a
+// tile.
 void KvCpuPlan::score_codes(const Stretch &stretch, int64_t first, int64_t end,
                             float *scores) const noexcept {
     const Format &f = problem_.format;
@@ -81,7 +82,8 @@ void KvCpuPlan::score_codes(const Stretch &stretch, int64_t first, int64_t end,
         float *to = scores + (token - first);
         for (int tile = static_cast<int>(token % f.page_tokens) / kKvTile; tile <= last;
              tile += kTiles, to += kTiles * kKvTile) {
-            // The next page's keys, and this one's values, which are read when all scores are there.
+            // The next page's keys, and this one's values, which are read when all scores are
+            // there.
             const int part = tile / kTiles, parts = page_tiles / kTiles;
             if (next && has_scales(f.k_bits)) prefetch(next, layout_.v_codes, part, parts);
             if (has_scales(f.v_bits)) {
