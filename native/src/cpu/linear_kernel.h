@@ -98,8 +98,8 @@ struct TileArgs {
 using PackTile = void (*)(const PackArgs &args);
 using RunTile = void (*)(const TileArgs &args);
 
-// A kernel for one type of weights and dtype of activations. Codes, activations and bias are
-// aligned to 64 bytes, all other pointers to their elements.
+// A kernel for one type of weights and dtype of activations. Codes and bias are aligned to 64
+// bytes, all other pointers to their elements.
 struct LinearKernel {
     PackTile pack_tile;
     RunTile run_tile;
