@@ -206,17 +206,15 @@ class Bench {
         for (const int m : options_.rows) {
             const Choice choice = select({m, n, k, groups}, props_);
             const double us = time_us(copies, stream_, [&](int i) {
-                const Weights weights{n,
-                                      k,
-                                      groups,
-                                      group_size,
-                                      kFormat,
-                                      qweight.data() + i * qweight_bytes,
-                                      scales.data() + i * scales_bytes,
-                                      nullptr,
-                                      reinterpret_cast<const float *>(column_scale.data()),
-                                      nullptr,
-                                      nullptr};
+                Weights weights{};
+                weights.n = n;
+                weights.k = k;
+                weights.groups = groups;
+                weights.group_size = group_size;
+                weights.format = kFormat;
+                weights.qweight = qweight.data() + i * qweight_bytes;
+                weights.scales = scales.data() + i * scales_bytes;
+                weights.column_scale = reinterpret_cast<const float *>(column_scale.data());
                 check(tarpon::w4_gemm::run(weights, Activation::kF16, choice,
                                            {x.data(), nullptr, y.data(), m, workspace.data()},
                                            stream_),
