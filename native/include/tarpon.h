@@ -289,11 +289,7 @@ enum {
 
 /* The type of scales and minimums. */
 typedef int32_t tarpon_scale_type;
-enum {
-    TARPON_SCALE_F16 = 0,
-    TARPON_SCALE_BF16 = 1,
-    TARPON_SCALE_F32 = 2
-};
+enum { TARPON_SCALE_F16 = 0, TARPON_SCALE_BF16 = 1, TARPON_SCALE_F32 = 2 };
 
 typedef int32_t tarpon_sparsity;
 enum {
@@ -308,10 +304,7 @@ enum {
  * and however many; it costs speed, see the README.
  */
 typedef int32_t tarpon_linear_mode;
-enum {
-    TARPON_LINEAR_FAST = 0,
-    TARPON_LINEAR_DETERMINISTIC = 1
-};
+enum { TARPON_LINEAR_FAST = 0, TARPON_LINEAR_DETERMINISTIC = 1 };
 
 /*
  * How weights come. K, N: in and out features of the part; G = ceil(K / group_size), or 1 if
@@ -475,8 +468,7 @@ TARPON_API tarpon_status tarpon_linear_create(tarpon_device *device, const tarpo
 TARPON_API tarpon_status tarpon_linear_create_fused(tarpon_device *device,
                                                     const tarpon_linear_desc *desc,
                                                     const tarpon_linear_weights *parts,
-                                                    int32_t part_count,
-                                                    tarpon_linear **out_linear);
+                                                    int32_t part_count, tarpon_linear **out_linear);
 
 /*
  * Stores how many bytes of device memory a run with up to m rows needs as workspace (may be 0).

@@ -51,8 +51,7 @@ public final class tarpon_linear_desc {
             LAYOUT.byteOffset(PathElement.groupElement("scale_type"));
     private static final long sparsity$OFFSET =
             LAYOUT.byteOffset(PathElement.groupElement("sparsity"));
-    private static final long mode$OFFSET =
-            LAYOUT.byteOffset(PathElement.groupElement("mode"));
+    private static final long mode$OFFSET = LAYOUT.byteOffset(PathElement.groupElement("mode"));
 
     private tarpon_linear_desc() {}
 

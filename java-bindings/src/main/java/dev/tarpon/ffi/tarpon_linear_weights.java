@@ -39,16 +39,13 @@ public final class tarpon_linear_weights {
     private static final long scales$OFFSET = LAYOUT.byteOffset(PathElement.groupElement("scales"));
     private static final long scales_bytes$OFFSET =
             LAYOUT.byteOffset(PathElement.groupElement("scales_bytes"));
-    private static final long zeros$OFFSET =
-            LAYOUT.byteOffset(PathElement.groupElement("zeros"));
+    private static final long zeros$OFFSET = LAYOUT.byteOffset(PathElement.groupElement("zeros"));
     private static final long zeros_bytes$OFFSET =
             LAYOUT.byteOffset(PathElement.groupElement("zeros_bytes"));
-    private static final long bias$OFFSET =
-            LAYOUT.byteOffset(PathElement.groupElement("bias"));
+    private static final long bias$OFFSET = LAYOUT.byteOffset(PathElement.groupElement("bias"));
     private static final long bias_bytes$OFFSET =
             LAYOUT.byteOffset(PathElement.groupElement("bias_bytes"));
-    private static final long g_idx$OFFSET =
-            LAYOUT.byteOffset(PathElement.groupElement("g_idx"));
+    private static final long g_idx$OFFSET = LAYOUT.byteOffset(PathElement.groupElement("g_idx"));
     private static final long g_idx_bytes$OFFSET =
             LAYOUT.byteOffset(PathElement.groupElement("g_idx_bytes"));
     private static final long out_features$OFFSET =
