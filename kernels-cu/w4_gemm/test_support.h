@@ -379,9 +379,10 @@ inline std::vector<int> tiles_of(const Problem &problem) {
     return out;
 }
 
-// Long sweeps run where TARPON_LONG_TESTS is set.
+// Long sweeps run where TARPON_LONG_TESTS is set, as Maven's profile long-tests does.
 inline void require_long_tests() {
-    if (!std::getenv("TARPON_LONG_TESTS")) SKIP("a long sweep: set TARPON_LONG_TESTS=1");
+    if (!std::getenv("TARPON_LONG_TESTS"))
+        SKIP("a long sweep: ./mvnw verify -Plong-tests runs it, and TARPON_LONG_TESTS=1");
 }
 
 }  // namespace tarpon::w4_gemm
