@@ -51,6 +51,7 @@ class GpuCheckTest {
                         "== JUnit tests",
                         "== benchmarks",
                         "== kernel benchmarks",
+                        "== KV cache benchmarks",
                         "== report",
                         "-DTARPON_CUDA=ON",
                         "-DCMAKE_CUDA_ARCHITECTURES=90a-real")) {
