@@ -65,6 +65,7 @@ bool is_valid_range(const void *pointer, size_t bytes, bool must_be_device) {
 }
 
 cudaError_t copy_now(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind) {
+    if (bytes == 0) return cudaSuccess;  // of any pointers, as in CUDA
     const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
     const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
     if (!is_valid_range(dst, bytes, to_device) || !is_valid_range(src, bytes, from_device)) {
