@@ -1,17 +1,17 @@
 package dev.tarpon;
 
-import dev.tarpon.ffi.tarpon_h;
+import dev.tarpon.ffi.tarpon_linear_h;
 
 /** The block formats of GGUF files that Tarpon reads, bit-faithfully. */
 public enum GgufType {
     /** 32 inputs in 18 bytes: (code - 8) * d. */
-    Q4_0(tarpon_h.TARPON_LAYOUT_GGUF_Q4_0, 32, 18, ZeroType.SYMMETRIC),
+    Q4_0(tarpon_linear_h.TARPON_LAYOUT_GGUF_Q4_0, 32, 18, ZeroType.SYMMETRIC),
     /** 32 inputs in 20 bytes: code * d + m. */
-    Q4_1(tarpon_h.TARPON_LAYOUT_GGUF_Q4_1, 32, 20, ZeroType.FLOAT),
+    Q4_1(tarpon_linear_h.TARPON_LAYOUT_GGUF_Q4_1, 32, 20, ZeroType.FLOAT),
     /** 32 inputs in 34 bytes: int8 * d. */
-    Q8_0(tarpon_h.TARPON_LAYOUT_GGUF_Q8_0, 32, 34, ZeroType.SYMMETRIC),
+    Q8_0(tarpon_linear_h.TARPON_LAYOUT_GGUF_Q8_0, 32, 34, ZeroType.SYMMETRIC),
     /** 256 inputs in 144 bytes, in eight groups: code * (d * scale) - dmin * minimum. */
-    Q4_K(tarpon_h.TARPON_LAYOUT_GGUF_Q4_K, 256, 144, ZeroType.FLOAT);
+    Q4_K(tarpon_linear_h.TARPON_LAYOUT_GGUF_Q4_K, 256, 144, ZeroType.FLOAT);
 
     private final int layout;
     private final int blockInputs;

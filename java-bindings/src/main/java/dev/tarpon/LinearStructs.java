@@ -1,7 +1,7 @@
 package dev.tarpon;
 
-import dev.tarpon.ffi.tarpon_h;
 import dev.tarpon.ffi.tarpon_linear_desc;
+import dev.tarpon.ffi.tarpon_linear_h;
 import dev.tarpon.ffi.tarpon_linear_weights;
 
 import java.lang.foreign.Arena;
@@ -69,7 +69,7 @@ final class LinearStructs {
             struct.copyFrom(tarpon_linear_weights.allocate(arena));
             fill(
                     struct,
-                    tarpon_h.TARPON_LAYOUT_PLAIN,
+                    tarpon_linear_h.TARPON_LAYOUT_PLAIN,
                     weights.codes(),
                     weights.scales(),
                     weights.zeros().orElse(null),

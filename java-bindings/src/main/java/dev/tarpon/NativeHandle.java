@@ -2,6 +2,7 @@ package dev.tarpon;
 
 import dev.tarpon.ffi.tarpon_h;
 import dev.tarpon.ffi.tarpon_kv_h;
+import dev.tarpon.ffi.tarpon_linear_h;
 import dev.tarpon.ffi.tarpon_optim_h;
 
 import java.lang.foreign.MemorySegment;
@@ -182,7 +183,7 @@ abstract class NativeHandle implements AutoCloseable, Runnable {
         @Override
         void destroyNative() {
             device.awaitStreams();
-            tarpon_h.tarpon_linear_destroy(pointer());
+            tarpon_linear_h.tarpon_linear_destroy(pointer());
         }
     }
 

@@ -3,7 +3,7 @@ package dev.tarpon;
 import static dev.tarpon.ffi.tarpon_h.C_LONG;
 import static dev.tarpon.ffi.tarpon_h.C_POINTER;
 
-import dev.tarpon.ffi.tarpon_h;
+import dev.tarpon.ffi.tarpon_linear_h;
 import dev.tarpon.ffi.tarpon_linear_info;
 import dev.tarpon.ffi.tarpon_weights_h;
 
@@ -93,7 +93,7 @@ public final class QuantizedLinear implements AutoCloseable {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(C_POINTER);
             TarponException.check(
-                    tarpon_h.tarpon_linear_create_fused(
+                    tarpon_linear_h.tarpon_linear_create_fused(
                             deviceHandle.pointer(),
                             LinearStructs.description(
                                     first.format(), outFeatures, inFeatures, options, arena),
@@ -107,7 +107,7 @@ public final class QuantizedLinear implements AutoCloseable {
             NativeHandle.Linear handle =
                     deviceHandle.adopt(new NativeHandle.Linear(deviceHandle, name, plan.address()));
             MemorySegment info = tarpon_linear_info.allocate(arena);
-            TarponException.check(tarpon_h.tarpon_linear_get_info(plan, info));
+            TarponException.check(tarpon_linear_h.tarpon_linear_get_info(plan, info));
             return new QuantizedLinear(
                     device,
                     handle,
@@ -300,9 +300,9 @@ public final class QuantizedLinear implements AutoCloseable {
             long available = stream.workspaceBytes();
             TarponException.check(
                     residual == 0
-                            ? tarpon_h.tarpon_linear_run(
+                            ? tarpon_linear_h.tarpon_linear_run(
                                     plan, x, y, m, workspace, available, nativeStream)
-                            : tarpon_h.tarpon_linear_run_residual(
+                            : tarpon_linear_h.tarpon_linear_run_residual(
                                     plan, x, residual, y, m, workspace, available, nativeStream));
         }
     }
@@ -346,7 +346,8 @@ public final class QuantizedLinear implements AutoCloseable {
     private long queryWorkspaceBytes(long m) {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(C_LONG);
-            TarponException.check(tarpon_h.tarpon_linear_workspace_bytes(handle.pointer(), m, out));
+            TarponException.check(
+                    tarpon_linear_h.tarpon_linear_workspace_bytes(handle.pointer(), m, out));
             return out.get(C_LONG, 0);
         }
     }

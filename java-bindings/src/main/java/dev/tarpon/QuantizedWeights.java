@@ -2,7 +2,7 @@ package dev.tarpon;
 
 import static dev.tarpon.ffi.tarpon_h.C_LONG;
 
-import dev.tarpon.ffi.tarpon_h;
+import dev.tarpon.ffi.tarpon_linear_h;
 import dev.tarpon.ffi.tarpon_weights_h;
 
 import java.lang.foreign.Arena;
@@ -169,7 +169,7 @@ public final class QuantizedWeights {
                 scales,
                 groups * outFeatures * format.scaleType().bytes());
         return unpack(
-                tarpon_h.TARPON_LAYOUT_PLAIN,
+                tarpon_linear_h.TARPON_LAYOUT_PLAIN,
                 new Packed(codes, scales, zeros, inputGroups),
                 outFeatures,
                 inFeatures,
@@ -205,7 +205,7 @@ public final class QuantizedWeights {
         HostMemory.requireSize("MARLIN qweight" + layer, qweight, bytes.qweight);
         HostMemory.requireSize("MARLIN scales" + layer, scalesPacked, bytes.scales);
         return unpack(
-                tarpon_h.TARPON_LAYOUT_MARLIN,
+                tarpon_linear_h.TARPON_LAYOUT_MARLIN,
                 new Packed(qweight, scalesPacked, null, null),
                 outFeatures,
                 inFeatures,
@@ -238,7 +238,7 @@ public final class QuantizedWeights {
         requireShape(outFeatures, inFeatures, format.groupSize());
         requireCodes("GPTQ", qweight, outFeatures, inFeatures, format);
         return unpack(
-                v2 ? tarpon_h.TARPON_LAYOUT_GPTQ_V2 : tarpon_h.TARPON_LAYOUT_GPTQ,
+                v2 ? tarpon_linear_h.TARPON_LAYOUT_GPTQ_V2 : tarpon_linear_h.TARPON_LAYOUT_GPTQ,
                 new Packed(qweight, scales, qzeros, gIdx),
                 outFeatures,
                 inFeatures,
@@ -266,7 +266,7 @@ public final class QuantizedWeights {
         requireShape(outFeatures, inFeatures, format.groupSize());
         requireCodes("AWQ", qweight, outFeatures, inFeatures, format);
         return unpack(
-                tarpon_h.TARPON_LAYOUT_AWQ,
+                tarpon_linear_h.TARPON_LAYOUT_AWQ,
                 new Packed(qweight, scales, qzeros, null),
                 outFeatures,
                 inFeatures,
@@ -395,7 +395,7 @@ public final class QuantizedWeights {
         MemorySegment qweight = arena.allocate(bytes.qweight, Long.BYTES);
         MemorySegment packed = arena.allocate(bytes.scales, Long.BYTES);
         TarponException.check(
-                tarpon_h.tarpon_marlin_pack(
+                tarpon_weights_h.tarpon_marlin_pack(
                         codes,
                         scales,
                         outFeatures,
@@ -418,7 +418,7 @@ public final class QuantizedWeights {
             TarponException.check(
                     tarpon_weights_h.tarpon_weights_dequantize(
                             LinearStructs.description(format, outFeatures, inFeatures, arena),
-                            plain.struct(tarpon_h.TARPON_LAYOUT_PLAIN, arena),
+                            plain.struct(tarpon_linear_h.TARPON_LAYOUT_PLAIN, arena),
                             weight));
             return weight.toArray(ValueLayout.JAVA_FLOAT);
         }
@@ -506,7 +506,7 @@ public final class QuantizedWeights {
             MemorySegment qweight = arena.allocate(C_LONG);
             MemorySegment scales = arena.allocate(C_LONG);
             TarponException.check(
-                    tarpon_h.tarpon_marlin_size(
+                    tarpon_weights_h.tarpon_marlin_size(
                             outFeatures, inFeatures, groupSize, qweight, scales));
             return new MarlinBytes(qweight.get(C_LONG, 0), scales.get(C_LONG, 0));
         }

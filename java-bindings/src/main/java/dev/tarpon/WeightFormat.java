@@ -1,6 +1,6 @@
 package dev.tarpon;
 
-import dev.tarpon.ffi.tarpon_h;
+import dev.tarpon.ffi.tarpon_linear_h;
 
 import java.util.Objects;
 
@@ -55,9 +55,9 @@ public record WeightFormat(
 
     private static int scaleTypeId(DType type) {
         return switch (type) {
-            case F16 -> tarpon_h.TARPON_SCALE_F16;
-            case BF16 -> tarpon_h.TARPON_SCALE_BF16;
-            case F32 -> tarpon_h.TARPON_SCALE_F32;
+            case F16 -> tarpon_linear_h.TARPON_SCALE_F16;
+            case BF16 -> tarpon_linear_h.TARPON_SCALE_BF16;
+            case F32 -> tarpon_linear_h.TARPON_SCALE_F32;
             case U8, I32 ->
                     throw new IllegalArgumentException(
                             "scaleType is %s; scales are F16, BF16 or F32".formatted(type));
