@@ -780,14 +780,23 @@ TARPON_API void tarpon_optim_destroy(tarpon_optim *optim);
  * is documented byte by byte in kernels-cu/kv_cache/README.md and versioned. Token j of a sequence
  * lies in page page_table[row, j / page_tokens] at place j % page_tokens.
  *
- * Recent store: the first sink_tokens and the last window_tokens tokens of each sequence are also
+ * Recent store: up to sink_tokens sinks and the last window_tokens tokens of each sequence are also
  * kept in 16 bits, in a block of tarpon_kv_info.recent_bytes a sequence, and attended from there. A
  * sequence may be shortened by up to 8 tokens (rejected speculation) and continue; the next append
  * overwrites what was there.
  *
+ * Sinks are the first sink_tokens of a sequence, or stand where sink_positions says: a list a row,
+ * [batch, sink_tokens], of rising positions, and negative numbers behind the last. Entry i is kept
+ * in place i of the store. A sequence's list may grow at its end and changes in no other way; a
+ * position must be in it when its token is appended, and entries past the end of the sequence are
+ * of no effect until then. The list 0, 1, .. sink_tokens - 1 gives the bits that NULL gives. On the
+ * CPU a list that does not rise, or has a position of max_tokens or more, is an error that names
+ * row and entries.
+ *
  * Snapshots: pages and recent store are plain bytes without addresses, and every device of every
- * machine reads them alike. A copy of them, with the lengths and page table, is a snapshot; a plan
- * of equal description, calibration and format_version continues from it.
+ * machine reads them alike. A copy of them, with the lengths, the page table and the lists of
+ * sinks, is a snapshot; a plan of equal description, calibration and format_version continues from
+ * it.
  *
  * append(), attend() and dequantize() only: allocate nothing, synchronise nothing, can be captured
  * in a graph. Arrays are in device memory. One append and any number of attends may not overlap on
@@ -829,7 +838,7 @@ typedef struct tarpon_kv_desc {
     int32_t kv_heads;
     int32_t page_tokens;    /* 64 or 128 */
     int32_t k_bits, v_bits; /* 2, 3, 4, 8 or 16 */
-    int32_t sink_tokens;    /* 0..256 */
+    int32_t sink_tokens;    /* most sinks of a sequence: 0..256 */
     int32_t window_tokens;  /* 0..1024 */
     tarpon_dtype dtype;     /* of q, k, v and o: F32, F16 or BF16 */
     int32_t rope_dim;       /* channels that turn, the first ones of a head: 0 (none)..head_dim */
@@ -887,6 +896,7 @@ typedef struct tarpon_kv_append_args {
     void *pages;                 /* aligned to 64 bytes */
     int64_t page_count;
     void *recent; /* aligned to 64 bytes; NULL if recent_bytes is 0 */
+    const int32_t *sink_positions; /* [batch, sink_tokens], see above; NULL: the first tokens */
 } tarpon_kv_append_args;
 
 typedef struct tarpon_kv_attend_args {
@@ -905,6 +915,7 @@ typedef struct tarpon_kv_attend_args {
     const void *recent;
     void *workspace; /* tarpon_kv_workspace_bytes(), aligned to 64 bytes, exclusive to this run */
     size_t workspace_bytes;
+    const int32_t *sink_positions; /* as in append */
 } tarpon_kv_attend_args;
 
 typedef struct tarpon_kv_dequantize_args {
@@ -922,6 +933,7 @@ typedef struct tarpon_kv_dequantize_args {
     const void *pages;
     int64_t page_count;
     const void *recent; /* NULL: sinks and window are read from the pages, too */
+    const int32_t *sink_positions; /* as in append */
 } tarpon_kv_dequantize_args;
 
 /*

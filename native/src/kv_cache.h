@@ -13,7 +13,7 @@ namespace tarpon {
 struct KvProblem {
     kv_cache::Format format;
     int q_heads;        // a multiple of format.kv_heads, at most 16 times as many
-    int sink_tokens;    // first tokens of a sequence that are kept in 16 bits
+    int sink_tokens;    // most sinks of a sequence, which are kept in 16 bits
     int window_tokens;  // last ones
     tarpon_dtype dtype;
     kv_cache::RopeRule rope;
@@ -61,9 +61,27 @@ inline int64_t kv_recent_elems(const KvProblem &p) {
     return (p.sink_tokens + kv_ring_tokens(p)) * kv_recent_entry_elems(p);
 }
 
+// The sinks of a sequence, in the order of their places in its store.
+struct KvSinks {
+    const int32_t *positions;  // rising; null: 0, 1, 2 ..
+    int count;
+
+    // Of a row of the batch: its list in sink_positions, or the first tokens where that is null.
+    KvSinks(const KvProblem &problem, const int32_t *sink_positions, int64_t row);
+
+    int64_t position(int place) const { return positions ? positions[place] : place; }
+    // How many stand before a position.
+    int before(int64_t position) const;
+    // The place of a token, -1 if it is no sink.
+    int place(int64_t position) const;
+    // How many are the first tokens of the sequence, without a gap.
+    int leading() const;
+};
+
 // Where in its sequence's store a token is attended from, in entries: as a sink or as one of the
 // last window_tokens of `length`. -1: it is attended from the pages.
-int64_t kv_recent_entry(const KvProblem &problem, int64_t position, int64_t length);
+int64_t kv_recent_entry(const KvProblem &problem, const KvSinks &sinks, int64_t position,
+                        int64_t length);
 
 // One plan serves all layers that share its shape. The runs are hot: they neither throw nor
 // allocate. Pointers of the arguments are checked by the ABI (kv_cache.cc).
@@ -89,6 +107,10 @@ tarpon_status check_kv_attend(const KvProblem &problem, const KvPlan &plan,
                               const tarpon_kv_attend_args &args) noexcept;
 tarpon_status check_kv_dequantize(const KvProblem &problem,
                                   const tarpon_kv_dequantize_args &args) noexcept;
+
+// The lists of sinks of a batch that are in host memory, or null.
+tarpon_status check_kv_sinks(const KvProblem &problem, const char *call,
+                             const int32_t *sink_positions, int64_t batch) noexcept;
 
 // Token `token` of a checked dequantize() whose arrays are all in host memory (kv_host.cc).
 void kv_dequantize_token(const KvProblem &problem, const KvTables &tables,

@@ -50,8 +50,40 @@ KvTables::KvTables(const KvProblem &problem) {
     view = {low.data(), high.data(), rule.pairs, rule.layout};
 }
 
-int64_t kv_recent_entry(const KvProblem &problem, int64_t position, int64_t length) {
-    if (position < problem.sink_tokens) return position;
+KvSinks::KvSinks(const KvProblem &problem, const int32_t *sink_positions, int64_t row)
+    : positions(sink_positions ? sink_positions + row * problem.sink_tokens : nullptr),
+      count(problem.sink_tokens) {
+    while (positions && count > 0 && positions[count - 1] < 0)
+        --count;
+}
+
+int KvSinks::before(int64_t position) const {
+    if (!positions) return static_cast<int>(std::clamp<int64_t>(position, 0, count));
+    return static_cast<int>(std::lower_bound(positions, positions + count, position) - positions);
+}
+
+int KvSinks::place(int64_t position) const {
+    const int place = before(position);
+    return place < count && this->position(place) == position ? place : -1;
+}
+
+int KvSinks::leading() const {
+    // Positions rise, so one that equals its place has none but such before it.
+    int low = 0, high = count;
+    while (low < high) {
+        const int middle = (low + high) / 2;
+        if (position(middle) == middle)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+int64_t kv_recent_entry(const KvProblem &problem, const KvSinks &sinks, int64_t position,
+                        int64_t length) {
+    const int place = sinks.place(position);
+    if (place >= 0) return place;
     if (position < length - problem.window_tokens) return -1;
     return problem.sink_tokens + position % kv_ring_tokens(problem);
 }
@@ -65,7 +97,8 @@ void kv_dequantize_token(const KvProblem &problem, const KvTables &tables,
     const int place = static_cast<int>(slot % f.page_tokens);
     const uint8_t *page =
         static_cast<const uint8_t *>(a.pages) + slot / f.page_tokens * page_bytes(f);
-    const int64_t entry = a.recent ? kv_recent_entry(problem, position, a.lengths[row]) : -1;
+    const KvSinks sinks(problem, a.sink_positions, row);
+    const int64_t entry = a.recent ? kv_recent_entry(problem, sinks, position, a.lengths[row]) : -1;
     const uint16_t *recent = nullptr;
     if (entry >= 0) {
         recent = static_cast<const uint16_t *>(a.recent) +

@@ -321,6 +321,7 @@ static void print_structs(void) {
     FIELD(tarpon_kv_append_args, pages);
     FIELD(tarpon_kv_append_args, page_count);
     FIELD(tarpon_kv_append_args, recent);
+    FIELD(tarpon_kv_append_args, sink_positions);
 
     STRUCT(tarpon_kv_attend_args);
     FIELD(tarpon_kv_attend_args, struct_size);
@@ -338,6 +339,7 @@ static void print_structs(void) {
     FIELD(tarpon_kv_attend_args, recent);
     FIELD(tarpon_kv_attend_args, workspace);
     FIELD(tarpon_kv_attend_args, workspace_bytes);
+    FIELD(tarpon_kv_attend_args, sink_positions);
 
     STRUCT(tarpon_kv_dequantize_args);
     FIELD(tarpon_kv_dequantize_args, struct_size);
@@ -354,6 +356,7 @@ static void print_structs(void) {
     FIELD(tarpon_kv_dequantize_args, pages);
     FIELD(tarpon_kv_dequantize_args, page_count);
     FIELD(tarpon_kv_dequantize_args, recent);
+    FIELD(tarpon_kv_dequantize_args, sink_positions);
 }
 
 static void print_functions(void) {

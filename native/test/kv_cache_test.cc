@@ -90,44 +90,6 @@ std::vector<Scenario> scenarios(tarpon_kv_mode mode) {
     return all;
 }
 
-// What attention works with, read back: within binary32's rounding of the exact coordinates.
-void check_dequantized(const tarpon_kv *kv, const Run &run, const std::string &where) {
-    const size_t count = run.slots.size() * run.channels();
-    const DeviceArray<float> k(*run.target, std::vector<float>(count, NAN)),
-        v(*run.target, std::vector<float>(count, NAN));
-    const DeviceArray<int32_t> lengths(*run.target, run.lengths);
-    tarpon_kv_dequantize_args a{};
-    a.struct_size = sizeof a;
-    a.k = k.data();
-    a.v = v.data();
-    a.tokens = static_cast<int64_t>(run.slots.size());
-    a.slots = run.device_slots.data();
-    a.positions = run.device_positions.data();
-    a.rows = run.device_rows.data();
-    a.batch = static_cast<int64_t>(run.lengths.size());
-    a.lengths = lengths.data();
-    a.pages = run.pages.data();
-    a.page_count = run.page_count;
-    a.recent = run.info.recent_bytes ? run.recent.data() : nullptr;
-    TARPON_CHECK(tarpon_kv_dequantize(kv, &a, nullptr) == TARPON_OK, "%s: %s", where.c_str(),
-                 tarpon_last_error());
-    const auto got_k = k.read(), got_v = v.read();
-    const auto pages = run.pages.read();
-    const Tables tables(run);
-    size_t at = 0;
-    for (int64_t row = 0; row < static_cast<int64_t>(run.lengths.size()); ++row) {
-        const Plain plain = plain_tokens(run, pages, tables, row);
-        for (size_t i = 0; i < plain.keys.size(); ++i, ++at) {
-            TARPON_CHECK(std::abs(got_k[at] - plain.keys[i]) <= 2e-5,
-                         "%s: row %d, read back k[%zu] is %.9g, not %.9g", where.c_str(), int(row),
-                         i, got_k[at], plain.keys[i]);
-            TARPON_CHECK(std::abs(got_v[at] - plain.values[i]) <= 1e-5,
-                         "%s: row %d, read back v[%zu] is %.9g, not %.9g", where.c_str(), int(row),
-                         i, got_v[at], plain.values[i]);
-        }
-    }
-}
-
 // The simulator takes seconds for what a processor does in milliseconds.
 bool too_long_for_simulator(const Target &target, const Scenario &scenario) {
     return target.kind == TARPON_DEVICE_SIM &&
@@ -220,35 +182,11 @@ void test_all(const Target &target) {
         test_kv_survives_a_rollback(target, mode);
         test_kv_snapshot_continues(target, mode);
     }
-    std::printf("kv cache on %s: %s\n", target.name.c_str(), failures ? "FAILED" : "ok");
 }
 
 }  // namespace
 }  // namespace tarpon::test
 
 int main() {
-    using namespace tarpon::test;
-    for (const char *isa : {"scalar", "avx512", "avx512_vnni"}) {
-        setenv("TARPON_CPU_ISA", isa, 1);
-        std::string reason;
-        const Target target{open_device(TARPON_DEVICE_CPU, &reason), TARPON_DEVICE_CPU,
-                            std::string("cpu ") + isa};
-        if (!target.device) {
-            std::printf("SKIPPED kv cache on %s: %s\n", target.name.c_str(), reason.c_str());
-            continue;
-        }
-        test_all(target);
-    }
-    unsetenv("TARPON_CPU_ISA");
-    for (const DeviceKind &kind : kDeviceKinds) {
-        if (kind.kind == TARPON_DEVICE_CPU) continue;
-        std::string reason;
-        const Target target{open_device(kind.kind, &reason), kind.kind, kind.name};
-        if (!target.device) {
-            std::printf("SKIPPED kv cache on %s: %s\n", kind.name, reason.c_str());
-            continue;
-        }
-        test_all(target);
-    }
-    return failures ? 1 : 0;
+    return tarpon::test::on_every_device("kv cache", tarpon::test::test_all);
 }

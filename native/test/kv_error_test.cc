@@ -65,6 +65,7 @@ void test_kv_refuses_bad_input(const Target &target) {
     desc.mode = plain;
 
     desc.window_tokens = 8;
+    desc.sink_tokens = 3;
     const Scenario scenario{"errors", desc, {70, 10}};
     Run run = make_run(target, scenario);
     std::map<std::string, int> skipped;
@@ -87,6 +88,19 @@ void test_kv_refuses_bad_input(const Target &target) {
     refuse_append("position 131072", [&](A &a) { a.positions = wild_position.data(); });
     refuse_append("row 1 of 1", [](A &a) { a.batch = 1; });
     refuse_append("token 69", [&](A &a) { a.lengths = short_lengths.data(); });
+    const std::vector<int32_t> falling = {0, 1, 2, 5, 9, 7}, twice_one = {0, 4, 4, 1, -1, -1},
+                               gap = {0, 1, 2, 3, -1, 8}, far = {0, 1, 2, 3, 4, 1 << 17};
+    refuse_append("sink_positions[1, 2] is 7 after 9",
+                  [&](A &a) { a.sink_positions = falling.data(); });
+    refuse_append("sink_positions[0, 2] is 4 after 4",
+                  [&](A &a) { a.sink_positions = twice_one.data(); });
+    refuse_append("sink_positions[1, 2] is 8 after -1",
+                  [&](A &a) { a.sink_positions = gap.data(); });
+    refuse_append("sink_positions[1, 2] is 131072; max_tokens is 131072",
+                  [&](A &a) { a.sink_positions = far.data(); });
+    const auto untouched_store = run.recent.read();
+    for (size_t i = 0; i < untouched_store.size(); ++i)
+        TARPON_CHECK(untouched_store[i] == 0xff, "a refused append wrote byte %zu of the store", i);
     const auto untouched = run.pages.read();
     for (size_t i = 0; i < untouched.size(); ++i)
         TARPON_CHECK(untouched[i] == 0xff, "a refused append wrote byte %zu", i);
@@ -107,6 +121,8 @@ void test_kv_refuses_bad_input(const Target &target) {
     refuse_attend("workspace is", [](B &b) { --b.workspace_bytes; });
     refuse_attend("length 70", [](B &b) { b.max_length = 64; });
     refuse_attend("page_table[0, ", [](B &b) { b.page_count = 1; });
+    refuse_attend("kv attend: sink_positions[1, 2] is 7 after 9",
+                  [&](B &b) { b.sink_positions = falling.data(); });
     expect(tarpon_kv_attend(plan.get(), nullptr, nullptr), TARPON_ERROR_INVALID_ARGUMENT,
            "args is NULL");
     expect(tarpon_kv_attend(nullptr, nullptr, nullptr), TARPON_ERROR_INVALID_ARGUMENT,
@@ -136,6 +152,8 @@ void test_kv_refuses_bad_input(const Target &target) {
     refuse_dequantize("token 0 has slot", [&](E &e) { e.slots = wild_slot.data(); });
     refuse_dequantize("row 1 of 1", [](E &e) { e.batch = 1; });
     refuse_dequantize("aligned", [](E &e) { e.pages = static_cast<const char *>(e.pages) + 4; });
+    refuse_dequantize("kv dequantize: sink_positions[1, 2] is 8 after -1",
+                      [&](E &e) { e.sink_positions = gap.data(); });
     refuse_dequantize("recent is", [](E &e) { e.recent = reinterpret_cast<const void *>(4); });
 }
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <numeric>
 #include <random>
@@ -105,6 +106,8 @@ struct Scenario {
     bool calibrated = true;     // with a mean, or an order
     bool normed = false;        // with QK-norm
     bool step_by_step = false;  // tokens appended one call each
+    // Positions of each row's sinks; without any the first tokens, as sink_positions NULL has it.
+    std::vector<std::vector<int32_t>> sinks = {};
 };
 
 // What a scenario comes to on a device.
@@ -118,11 +121,12 @@ struct Run {
     std::vector<float> k, v, q;  // as rounded to the dtype; tokens of all sequences in order
     std::vector<char> o;         // of the last attend()
     std::vector<int32_t> lengths, positions, rows;
+    std::vector<int32_t> sinks;  // [batch, sink_tokens], or empty
     std::vector<int64_t> slots;
     int64_t table_stride = 0, page_count = 0;
     tarpon_kv_info info{};
     DeviceArray<char> device_k, device_v, device_q, device_o;
-    DeviceArray<int32_t> device_table, device_positions, device_rows;
+    DeviceArray<int32_t> device_table, device_positions, device_rows, device_sinks;
     DeviceArray<int64_t> device_slots;
     DeviceArray<uint8_t> pages, recent;
 
@@ -131,6 +135,12 @@ struct Run {
         return {
             desc.rope_theta, desc.rope_scaling, desc.rope_dim / 2,
             desc.rope_layout == TARPON_ROPE_HALF ? RopeLayout::kHalf : RopeLayout::kInterleaved};
+    }
+    const int32_t *sink_positions() const { return sinks.empty() ? nullptr : device_sinks.data(); }
+    bool is_sink(int64_t row, int64_t position) const {
+        if (sinks.empty()) return position < desc.sink_tokens;
+        const auto list = sinks.begin() + row * desc.sink_tokens;
+        return std::find(list, list + desc.sink_tokens, position) != list + desc.sink_tokens;
     }
     const float *head_mean(int head) const {
         return mean.empty() ? nullptr : &mean[int64_t{head} * format.head_dim];
@@ -217,6 +227,11 @@ inline Run make_run(const Target &target, const Scenario &scenario) {
     run.device_positions = {target, run.positions};
     run.device_rows = {target, run.rows};
     run.device_slots = {target, run.slots};
+    for (std::vector<int32_t> list : scenario.sinks) {
+        list.resize(d.sink_tokens, -1);
+        run.sinks.insert(run.sinks.end(), list.begin(), list.end());
+    }
+    run.device_sinks = {target, run.sinks};
     return run;
 }
 
@@ -266,6 +281,7 @@ inline tarpon_kv_append_args append_args(const Run &run, int64_t first, int64_t 
     a.pages = run.pages.data();
     a.page_count = run.page_count;
     a.recent = run.info.recent_bytes ? run.recent.data() : nullptr;
+    a.sink_positions = run.sink_positions();
     return a;
 }
 
@@ -308,6 +324,7 @@ inline tarpon_kv_attend_args attend_args(const Run &run, int queries,
     a.recent = run.info.recent_bytes ? run.recent.data() : nullptr;
     a.workspace = workspace.data();
     a.workspace_bytes = workspace.size();
+    a.sink_positions = run.sink_positions();
     return a;
 }
 
@@ -407,7 +424,7 @@ inline Plain plain_tokens(const Run &run, const std::vector<uint8_t> &pages, con
     for (int64_t j = 0; j < length; ++j) {
         const int64_t t = first + j;
         double *keys = &plain.keys[j * channels], *values = &plain.values[j * channels];
-        const bool recent = j < run.desc.sink_tokens || j >= length - run.desc.window_tokens;
+        const bool recent = run.is_sink(row, j) || j >= length - run.desc.window_tokens;
         const uint8_t *page = &pages[run.slots[t] / f.page_tokens * page_bytes(f)];
         const int place = static_cast<int>(run.slots[t] % f.page_tokens);
         const auto exact_k = recent && f.scheme == Scheme::kTarpon ? stored_keys(run, tables, t)
@@ -503,6 +520,69 @@ inline void check_outputs(const Scenario &scenario, const Run &run, const std::s
             }
         }
     }
+}
+
+// What attention works with, read back: within binary32's rounding of the exact coordinates.
+inline void check_dequantized(const tarpon_kv *kv, const Run &run, const std::string &where) {
+    const size_t count = run.slots.size() * run.channels();
+    const DeviceArray<float> k(*run.target, std::vector<float>(count, NAN)),
+        v(*run.target, std::vector<float>(count, NAN));
+    const DeviceArray<int32_t> lengths(*run.target, run.lengths);
+    tarpon_kv_dequantize_args a{};
+    a.struct_size = sizeof a;
+    a.k = k.data();
+    a.v = v.data();
+    a.tokens = static_cast<int64_t>(run.slots.size());
+    a.slots = run.device_slots.data();
+    a.positions = run.device_positions.data();
+    a.rows = run.device_rows.data();
+    a.batch = static_cast<int64_t>(run.lengths.size());
+    a.lengths = lengths.data();
+    a.pages = run.pages.data();
+    a.page_count = run.page_count;
+    a.recent = run.info.recent_bytes ? run.recent.data() : nullptr;
+    a.sink_positions = run.sink_positions();
+    TARPON_CHECK(tarpon_kv_dequantize(kv, &a, nullptr) == TARPON_OK, "%s: %s", where.c_str(),
+                 tarpon_last_error());
+    const auto got_k = k.read(), got_v = v.read();
+    const auto pages = run.pages.read();
+    const Tables tables(run);
+    size_t at = 0;
+    for (int64_t row = 0; row < static_cast<int64_t>(run.lengths.size()); ++row) {
+        const Plain plain = plain_tokens(run, pages, tables, row);
+        for (size_t i = 0; i < plain.keys.size(); ++i, ++at) {
+            TARPON_CHECK(std::abs(got_k[at] - plain.keys[i]) <= 2e-5,
+                         "%s: row %d, read back k[%zu] is %.9g, not %.9g", where.c_str(), int(row),
+                         i, got_k[at], plain.keys[i]);
+            TARPON_CHECK(std::abs(got_v[at] - plain.values[i]) <= 1e-5,
+                         "%s: row %d, read back v[%zu] is %.9g, not %.9g", where.c_str(), int(row),
+                         i, got_v[at], plain.values[i]);
+        }
+    }
+}
+
+// Runs a test on the CPU with every instruction set that attends and on every other device. Returns
+// what main() does.
+inline int on_every_device(const char *what, void (*test)(const Target &)) {
+    const auto run = [&](tarpon_device_kind kind, const std::string &name) {
+        std::string reason;
+        const Target target{open_device(kind, &reason), kind, name};
+        if (!target.device) {
+            std::printf("SKIPPED %s on %s: %s\n", what, name.c_str(), reason.c_str());
+            return;
+        }
+        test(target);
+        std::printf("%s on %s: %s\n", what, name.c_str(), failures ? "FAILED" : "ok");
+    };
+    for (const char *isa : {"scalar", "avx512", "avx512_vnni"}) {
+        setenv("TARPON_CPU_ISA", isa, 1);
+        run(TARPON_DEVICE_CPU, std::string("cpu ") + isa);
+    }
+    unsetenv("TARPON_CPU_ISA");
+    for (const DeviceKind &kind : kDeviceKinds) {
+        if (kind.kind != TARPON_DEVICE_CPU) run(kind.kind, kind.name);
+    }
+    return failures ? 1 : 0;
 }
 
 inline void expect(tarpon_status status, tarpon_status wanted, const char *part) {

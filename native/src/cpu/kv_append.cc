@@ -162,9 +162,10 @@ void KvCpuPlan::append_token(const tarpon_kv_append_args &a, int64_t token) cons
     uint16_t *entry = nullptr;
     const int ring = kv_ring_tokens(problem_);
     const int64_t block = a.recent_index ? a.recent_index[row] : row;
-    if (position < problem_.sink_tokens) {
+    const int sink = KvSinks(problem_, a.sink_positions, row).place(position);
+    if (sink >= 0) {
         entry = static_cast<uint16_t *>(a.recent) + block * kv_recent_elems(problem_) +
-                position * kv_recent_entry_elems(problem_);
+                sink * kv_recent_entry_elems(problem_);
     } else if (position >= a.lengths[row] - ring) {
         entry = static_cast<uint16_t *>(a.recent) + block * kv_recent_elems(problem_) +
                 (problem_.sink_tokens + position % ring) * kv_recent_entry_elems(problem_);
@@ -179,6 +180,8 @@ namespace {
 template <class Args>
 tarpon_status check_tokens(const KvProblem &problem, const char *call, const Args &args) noexcept {
     using ll = long long;
+    const tarpon_status status = check_kv_sinks(problem, call, args.sink_positions, args.batch);
+    if (status != TARPON_OK) return status;
     const int64_t slots = args.page_count * problem.format.page_tokens;
     for (int64_t t = 0; t < args.tokens; ++t) {
         if (args.slots[t] < 0) continue;

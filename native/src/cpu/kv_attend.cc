@@ -133,6 +133,9 @@ tarpon_status KvCpuPlan::attend(const tarpon_kv_attend_args &args, const Stream 
                              ll{row}, ll{i}, ll{page}, ll{args.page_count});
         }
     }
+    const tarpon_status status =
+        check_kv_sinks(problem_, "attend", args.sink_positions, args.batch);
+    if (status != TARPON_OK) return status;
     const int64_t splits = splits_for(args.max_length);
     float *queries = static_cast<float *>(args.workspace);
     const int64_t query_count = args.batch * args.queries * problem_.q_heads;

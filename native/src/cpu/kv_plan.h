@@ -47,7 +47,7 @@ class KvCpuPlan final : public KvPlan {
     void prepare_queries(const AttendJob &job, int64_t row, int kv_head) const noexcept;
     void attend_split(const AttendJob &job, int64_t row, int first_head, int split) const noexcept;
     void attend_codes(const Stretch &stretch, int64_t begin, int64_t end) const noexcept;
-    void attend_recent(const Stretch &stretch, int kv_head, int64_t sinks_end, int64_t window_begin,
+    void attend_recent(const Stretch &stretch, int kv_head, int64_t window_begin,
                        int64_t length) const noexcept;
     void merge_splits(const AttendJob &job, int64_t row, int kv_head) const noexcept;
 
@@ -57,8 +57,7 @@ class KvCpuPlan final : public KvPlan {
                       float *scores) const noexcept;
     void add_mean(const float *queries, int rows, int kv_head, int64_t position, int count,
                   float *scores, int64_t stride) const noexcept;
-    float finish_scores(float *scores, int64_t first, int count, int64_t low, int64_t high,
-                        float *out_top) const noexcept;
+    void mask_scores(float *scores, int count, int begin, int end) const noexcept;
     void add_values(const Stretch &stretch, int kv_head, int64_t begin, int64_t end,
                     const float *probabilities, float *const *partials) const noexcept;
 
@@ -133,6 +132,7 @@ struct KvCpuPlan::AttendJob {
 struct KvCpuPlan::Stretch {
     const AttendJob &job;
     int64_t row;
+    const KvSinks &sinks;
     int first_head, heads;
     int first_query_row, rows;
     int64_t split;

@@ -51,18 +51,13 @@ void KvCpuPlan::add_mean(const float *queries, int rows, int kv_head, int64_t po
     }
 }
 
-// Scores of tokens `first` and on become exponentials, those outside [low, high) zero. Returns
-// their sum and stores the largest score, or minus infinity and 0 if there is none.
-float KvCpuPlan::finish_scores(float *scores, int64_t first, int count, int64_t low, int64_t high,
-                               float *out_top) const noexcept {
+// Caps scores [begin, end); the others of `count` are of keys that the query does not see.
+void KvCpuPlan::mask_scores(float *scores, int count, int begin, int end) const noexcept {
     const float cap = static_cast<float>(problem_.attention.softcap);
-    const int begin = static_cast<int>(std::clamp<int64_t>(low - first, 0, count));
-    const int end = static_cast<int>(std::clamp<int64_t>(high - first, begin, count));
     std::fill(scores, scores + begin, kMinusInfinity);
     for (int t = begin; cap > 0 && t < end; ++t)
         scores[t] = cap * std::tanh(scores[t] / cap);
     std::fill(scores + end, scores + count, kMinusInfinity);
-    return kernels_.exponentials(scores, count, out_top);
 }
 
 // Scores of [first, end) for the stretch's one head, straight from the codes; `first` begins a
@@ -204,6 +199,9 @@ void KvCpuPlan::attend_codes(const Stretch &stretch, int64_t begin, int64_t end)
     const int head_dim = problem_.format.head_dim;
     alignas(64) float scores[kMaxHeadsATask][kKvRows][kScoreStride];
     const int64_t first = begin / kKvTile * kKvTile;
+    const int count = static_cast<int>(end - first);
+    const KvSinks &sinks = stretch.sinks;
+    const int sinks_begin = sinks.before(begin), sinks_end = sinks.before(end);
     if (problem_.rotatekv()) {
         score_turned(stretch, first, end, scores[0][0]);
     } else {
@@ -214,20 +212,24 @@ void KvCpuPlan::attend_codes(const Stretch &stretch, int64_t begin, int64_t end)
         float *partials[kKvRows];
         for (int r = 0; r < stretch.rows; ++r) {
             const int query_row = stretch.first_query_row + r;
-            const int64_t low = std::max(begin, stretch.job.low(stretch.row, query_row));
-            const int64_t high = std::min(end, stretch.job.high(stretch.row, query_row));
+            const int64_t low = std::max(begin, stretch.job.low(stretch.row, query_row)) - first;
+            const int64_t high = std::min(end, stretch.job.high(stretch.row, query_row)) - first;
+            const int seen = static_cast<int>(std::clamp<int64_t>(low, 0, count));
+            mask_scores(scores[h][r], count, seen,
+                        static_cast<int>(std::clamp<int64_t>(high, seen, count)));
+            for (int i = sinks_begin; i < sinks_end; ++i)
+                scores[h][r][sinks.position(i) - first] = kMinusInfinity;
             float *partial = partials[r] = stretch.partial(head, r);
             std::fill_n(partial, head_dim, 0.0f);
-            partial[head_dim + 1] = finish_scores(
-                scores[h][r], first, static_cast<int>(end - first), low, high, &partial[head_dim]);
+            partial[head_dim + 1] = kernels_.exponentials(scores[h][r], count, &partial[head_dim]);
         }
         add_values(stretch, head, begin, end, &scores[h][0][begin - first], partials);
     }
 }
 
-// The tokens of the 16-bit store: [0, sinks_end) and [window_begin, length).
-void KvCpuPlan::attend_recent(const Stretch &stretch, int kv_head, int64_t sinks_end,
-                              int64_t window_begin, int64_t length) const noexcept {
+// The tokens of the 16-bit store: sinks, and those of [window_begin, length) that are none.
+void KvCpuPlan::attend_recent(const Stretch &stretch, int kv_head, int64_t window_begin,
+                              int64_t length) const noexcept {
     const int head_dim = problem_.format.head_dim, rows = stretch.rows;
     const tarpon_kv_attend_args &args = *stretch.job.args;
     alignas(64) float scores[kKvRows][kRecentTokens + 2 * kKvTile];
@@ -237,7 +239,8 @@ void KvCpuPlan::attend_recent(const Stretch &stretch, int kv_head, int64_t sinks
     const uint16_t *store = static_cast<const uint16_t *>(args.recent) +
                             index * kv_recent_elems(problem_) + int64_t{2} * kv_head * head_dim;
     const auto entry = [&](int64_t token) {
-        return store + kv_recent_entry(problem_, token, length) * kv_recent_entry_elems(problem_);
+        return store + kv_recent_entry(problem_, stretch.sinks, token, length) *
+                           kv_recent_entry_elems(problem_);
     };
     float *partials[kKvRows];
     for (int r = 0; r < rows; ++r) {
@@ -247,56 +250,88 @@ void KvCpuPlan::attend_recent(const Stretch &stretch, int kv_head, int64_t sinks
         partials[r][head_dim + 1] = 0;
     }
     const int64_t acc_stride = rows > 1 ? partials[1] - partials[0] : 0;
-    const int sinks = static_cast<int>(sinks_end), window = static_cast<int>(length - window_begin);
-    const int window_at = (sinks + kKvTile - 1) / kKvTile * kKvTile;  // in `scores`
-    const auto score_range = [&](int64_t begin, int count, int at) {
-        for (int t = 0; t < count; ++t) {
-            kernels_.half_scores({entry(begin + t), head_dim, rows, queries, query_stride(),
-                                  &scores[0][at + t], stride, nullptr, 0});
+
+    // Rising positions of sinks and window, and where in `scores` their first is.
+    struct Range {
+        int64_t tokens[kRecentTokens];
+        int count, at;
+
+        int before(int64_t position) const {
+            return static_cast<int>(std::lower_bound(tokens, tokens + count, position) - tokens);
         }
-        add_mean(queries, rows, kv_head, begin, count, &scores[0][at], stride);
-    };
-    score_range(0, sinks, 0);
-    score_range(window_begin, window, window_at);
+    } sinks, window;
+    sinks.at = 0;
+    sinks.count = stretch.sinks.before(length);
+    for (int i = 0; i < sinks.count; ++i)
+        sinks.tokens[i] = stretch.sinks.position(i);
+    window.at = (sinks.count + kKvTile - 1) / kKvTile * kKvTile;
+    window.count = 0;
+    int next_sink = sinks.before(window_begin);
+    for (int64_t token = window_begin; token < length; ++token) {
+        if (next_sink < sinks.count && sinks.tokens[next_sink] == token)
+            ++next_sink;
+        else
+            window.tokens[window.count++] = token;
+    }
+
+    for (const Range *range : {&sinks, &window}) {
+        for (int begin = 0, end; begin < range->count; begin = end) {
+            // A run of consecutive positions, as add_mean() takes them. What that adds behind the
+            // run is overwritten by the next one.
+            for (end = begin;
+                 end < range->count && range->tokens[end] == range->tokens[begin] + (end - begin);
+                 ++end) {
+                kernels_.half_scores({entry(range->tokens[end]), head_dim, rows, queries,
+                                      query_stride(), &scores[0][range->at + end], stride, nullptr,
+                                      0});
+            }
+            add_mean(queries, rows, kv_head, range->tokens[begin], end - begin,
+                     &scores[0][range->at + begin], stride);
+        }
+    }
     for (int r = 0; r < rows; ++r) {
         const int query_row = stretch.first_query_row + r;
         const int64_t low = stretch.job.low(stretch.row, query_row),
                       high = stretch.job.high(stretch.row, query_row);
+        const auto finish = [&](const Range &range, float *out_top) {
+            float *of_range = scores[r] + range.at;
+            const int begin = range.before(low);
+            mask_scores(of_range, range.count, begin, std::max(begin, range.before(high)));
+            return kernels_.exponentials(of_range, range.count, out_top);
+        };
         // One softmax over both ranges: the smaller top is brought to the larger.
         float sink_top, window_top, *partial = partials[r];
-        const float sink_sum = finish_scores(scores[r], 0, sinks, low, high, &sink_top);
-        const float window_sum =
-            finish_scores(scores[r] + window_at, window_begin, window, low, high, &window_top);
+        const float sink_sum = finish(sinks, &sink_top), window_sum = finish(window, &window_top);
         const float top = std::max(sink_top, window_top);
         if (top == kMinusInfinity) continue;
         const float sink_factor = std::exp(sink_top - top),
                     window_factor = std::exp(window_top - top);
-        for (int t = 0; t < sinks; ++t)
+        for (int t = 0; t < sinks.count; ++t)
             scores[r][t] *= sink_factor;
-        for (int t = 0; t < window; ++t)
-            scores[r][window_at + t] *= window_factor;
+        for (int t = 0; t < window.count; ++t)
+            scores[r][window.at + t] *= window_factor;
         partial[head_dim] = top;
         partial[head_dim + 1] = sink_sum * sink_factor + window_sum * window_factor;
     }
-    const auto add_range = [&](int64_t begin, int count, int at) {
-        for (int t = 0; t < count; ++t) {
-            kernels_.half_values({entry(begin + t) + head_dim, head_dim, rows, nullptr, 0,
-                                  &scores[0][at + t], stride, partials[0], acc_stride});
+    for (const Range *range : {&sinks, &window}) {
+        for (int i = 0; i < range->count; ++i) {
+            kernels_.half_values({entry(range->tokens[i]) + head_dim, head_dim, rows, nullptr, 0,
+                                  &scores[0][range->at + i], stride, partials[0], acc_stride});
         }
-    };
-    add_range(0, sinks, 0);
-    add_range(window_begin, window, window_at);
+    }
 }
 
 void KvCpuPlan::attend_split(const AttendJob &job, int64_t row, int first_head,
                              int split) const noexcept {
     const int head_dim = problem_.format.head_dim, heads = heads_a_task();
     const int64_t length = job.args->lengths[row];
-    const int64_t sinks_end = std::min<int64_t>(length, problem_.sink_tokens);
+    const KvSinks sinks(problem_, job.args->sink_positions, row);
+    const int64_t sinks_end = std::min<int64_t>(length, sinks.leading());
     const int64_t window_begin = std::max(sinks_end, length - problem_.window_tokens);
     for (int first = 0; first < job.query_rows; first += kKvRows) {
         const Stretch stretch{
-            job, row, first_head, heads, first, std::min(kKvRows, job.query_rows - first), split};
+            job,  row, sinks, first_head, heads, first, std::min(kKvRows, job.query_rows - first),
+            split};
         int64_t low = length, high = 0;
         for (int r = 0; r < stretch.rows; ++r) {
             low = std::min(low, job.low(row, first + r));
@@ -304,7 +339,7 @@ void KvCpuPlan::attend_split(const AttendJob &job, int64_t row, int first_head,
         }
         if (split == job.splits && length > 0) {
             for (int h = 0; h < heads; ++h)
-                attend_recent(stretch, first_head + h, sinks_end, window_begin, length);
+                attend_recent(stretch, first_head + h, window_begin, length);
             continue;
         }
         const int64_t begin = std::max({sinks_end, low, int64_t{split} * kKvSplitTokens});

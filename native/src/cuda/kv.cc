@@ -55,6 +55,14 @@ class DeviceArrays {
     std::vector<void *> addresses_;
 };
 
+tarpon_status refuse_sink_positions(const char *call, const int32_t *positions) noexcept {
+    if (!positions) return TARPON_OK;
+    return set_error(TARPON_ERROR_UNSUPPORTED,
+                     "kv %s: sink_positions is %p; on this device sinks are the first tokens of a "
+                     "sequence, and it must be NULL",
+                     call, static_cast<const void *>(positions));
+}
+
 class Sm80Kv final : public KvPlan {
   public:
     Sm80Kv(Device &device, const KvProblem &problem) : problem_(problem), memory_(device) {
@@ -72,6 +80,8 @@ class Sm80Kv final : public KvPlan {
 
     tarpon_status append(const tarpon_kv_append_args &a,
                          const Stream *stream) const noexcept override {
+        const tarpon_status status = refuse_sink_positions("append", a.sink_positions);
+        if (status != TARPON_OK) return status;
         AppendParams p{};
         p.plan = plan_;
         p.k = a.k, p.v = a.v;
@@ -90,6 +100,8 @@ class Sm80Kv final : public KvPlan {
 
     tarpon_status attend(const tarpon_kv_attend_args &a,
                          const Stream *stream) const noexcept override {
+        const tarpon_status status = refuse_sink_positions("attend", a.sink_positions);
+        if (status != TARPON_OK) return status;
         const int64_t groups = groups_of(a.batch, a.queries);
         const int splits = select_splits(groups, a.max_length, processors_);
         const int64_t blocks = groups * (splits + recent_items_);
@@ -122,6 +134,8 @@ class Sm80Kv final : public KvPlan {
 
     tarpon_status dequantize(const tarpon_kv_dequantize_args &a,
                              const Stream *stream) const noexcept override {
+        const tarpon_status status = refuse_sink_positions("dequantize", a.sink_positions);
+        if (status != TARPON_OK) return status;
         DequantizeParams p{};
         p.plan = plan_;
         p.k = a.k, p.v = a.v;

@@ -30,7 +30,8 @@ public final class tarpon_kv_append_args {
                             C_POINTER.withName("recent_index"),
                             C_POINTER.withName("pages"),
                             C_LONG.withName("page_count"),
-                            C_POINTER.withName("recent"))
+                            C_POINTER.withName("recent"),
+                            C_POINTER.withName("sink_positions"))
                     .withName("tarpon_kv_append_args");
 
     private static final long struct_size$OFFSET =
@@ -51,6 +52,8 @@ public final class tarpon_kv_append_args {
     private static final long page_count$OFFSET =
             LAYOUT.byteOffset(PathElement.groupElement("page_count"));
     private static final long recent$OFFSET = LAYOUT.byteOffset(PathElement.groupElement("recent"));
+    private static final long sink_positions$OFFSET =
+            LAYOUT.byteOffset(PathElement.groupElement("sink_positions"));
 
     private tarpon_kv_append_args() {}
 
@@ -111,5 +114,9 @@ public final class tarpon_kv_append_args {
 
     public static void recent(MemorySegment struct, long value) {
         struct.set(C_LONG, recent$OFFSET, value);
+    }
+
+    public static void sink_positions(MemorySegment struct, long value) {
+        struct.set(C_LONG, sink_positions$OFFSET, value);
     }
 }

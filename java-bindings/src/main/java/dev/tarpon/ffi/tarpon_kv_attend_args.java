@@ -31,7 +31,8 @@ public final class tarpon_kv_attend_args {
                             C_LONG.withName("page_count"),
                             C_POINTER.withName("recent"),
                             C_POINTER.withName("workspace"),
-                            C_LONG.withName("workspace_bytes"))
+                            C_LONG.withName("workspace_bytes"),
+                            C_POINTER.withName("sink_positions"))
                     .withName("tarpon_kv_attend_args");
 
     private static final long struct_size$OFFSET =
@@ -59,6 +60,8 @@ public final class tarpon_kv_attend_args {
             LAYOUT.byteOffset(PathElement.groupElement("workspace"));
     private static final long workspace_bytes$OFFSET =
             LAYOUT.byteOffset(PathElement.groupElement("workspace_bytes"));
+    private static final long sink_positions$OFFSET =
+            LAYOUT.byteOffset(PathElement.groupElement("sink_positions"));
 
     private tarpon_kv_attend_args() {}
 
@@ -127,5 +130,9 @@ public final class tarpon_kv_attend_args {
 
     public static void workspace_bytes(MemorySegment struct, long value) {
         struct.set(C_LONG, workspace_bytes$OFFSET, value);
+    }
+
+    public static void sink_positions(MemorySegment struct, long value) {
+        struct.set(C_LONG, sink_positions$OFFSET, value);
     }
 }
