@@ -258,25 +258,4 @@ tarpon_status check_kv_dequantize(const KvProblem &problem,
                         a.recent ? a.recent : a.pages);
 }
 
-tarpon_status check_kv_sinks(const KvProblem &problem, const char *call,
-                             const int32_t *sink_positions, int64_t batch) noexcept {
-    const int count = problem.sink_tokens;
-    for (int64_t row = 0; sink_positions && row < batch; ++row) {
-        const int32_t *list = sink_positions + row * count;
-        for (int i = 0; i < count; ++i) {
-            if (list[i] >= problem.max_tokens) {
-                return set_error(TARPON_ERROR_INVALID_ARGUMENT,
-                                 "kv %s: sink_positions[%lld, %d] is %d; max_tokens is %d", call,
-                                 ll{row}, i, list[i], problem.max_tokens);
-            }
-            if (i == 0 || list[i] < 0 || (list[i - 1] >= 0 && list[i - 1] < list[i])) continue;
-            return set_error(TARPON_ERROR_INVALID_ARGUMENT,
-                             "kv %s: sink_positions[%lld, %d] is %d after %d; a row's positions "
-                             "must rise, and negative numbers be behind them",
-                             call, ll{row}, i, list[i], list[i - 1]);
-        }
-    }
-    return TARPON_OK;
-}
-
 }  // namespace tarpon
