@@ -16,22 +16,19 @@
 #include <vector>
 
 #include "cpu/device.h"
+#include "cpu_linear_report.h"
 #include "cpu_roofs.h"
 #include "types.h"
 
 namespace tarpon::bench {
 namespace {
 
-struct Shape {
-    int64_t n, k;
-};
-
 struct Options {
     std::vector<Shape> shapes = {
         {4096, 4096}, {4096, 11008}, {11008, 4096}, {14336, 4096}, {384, 1536}};
     std::vector<int64_t> rows = {1, 2, 4, 8, 16, 32, 64, 128, 512};
     tarpon_dtype dtype = TARPON_BF16;
-    tarpon_linear_arithmetic arithmetic = TARPON_ARITHMETIC_EXACT;
+    bool exact = true, int8 = false;
     tarpon_weight_type weight_type = TARPON_WEIGHT_INT4;
     tarpon_zero_type zero_type = TARPON_ZERO_SYMMETRIC;
     tarpon_scale_type scale_type = TARPON_SCALE_F16;
@@ -40,7 +37,7 @@ struct Options {
     int threads = 0;
     int rounds = 9;
     bool hot = true, cold = true;
-    std::string json;
+    std::string json, markdown;
 };
 
 constexpr const char *kHelp =
@@ -48,7 +45,7 @@ constexpr const char *kHelp =
     "  --shape NxK      one shape; may be repeated (default: five of language models)\n"
     "  --m LIST         rows, such as 1,8,128 (default 1,2,4,8,16,32,64,128,512)\n"
     "  --dtype T        bf16 (default), f16 or f32\n"
-    "  --arithmetic A   exact (default) or int8\n"
+    "  --arithmetic A   exact (default), int8 or both\n"
     "  --weights T      int4 (default), int8 or e4m3\n"
     "  --zeros Z        symmetric (default), integer or float\n"
     "  --scales T       f16 (default), bf16 or f32\n"
@@ -58,7 +55,9 @@ constexpr const char *kHelp =
     "  --rounds N       samples of every figure (default 9)\n"
     "  --only hot|cold  weights in the caches, or from memory; default: both\n"
     "  --clock cpu      count processor time, one thread: for a machine that is busy otherwise\n"
-    "  --json FILE      write the figures as JSON too\n";
+    "  --json FILE      write the figures as JSON too\n"
+    "  --markdown FILE  and as the table of src/cpu/README.md\n"
+    "The README's table: cpu_linear_bench --arithmetic both --rounds 5 --markdown table.md\n";
 
 [[noreturn]] void die(const std::string &message) {
     std::fprintf(stderr, "cpu_linear_bench: %s\n", message.c_str());
@@ -92,16 +91,13 @@ struct Layer {
     const char *variant;
     size_t next = 0;
 
-    Layer(Device &device, Shape shape, const Options &options) {
+    Layer(Device &device, Shape shape, tarpon_linear_arithmetic arithmetic,
+          const Options &options) {
         constexpr uint64_t kColdBytes = uint64_t{640} << 20;
         const int64_t group = options.group > 0 ? options.group : shape.k;
-        LinearProblem problem{shape.n,
-                              shape.k,
-                              group,
-                              (shape.k + group - 1) / group,
-                              options.weight_type,
-                              options.dtype,
-                              options.arithmetic};
+        LinearProblem problem{
+            shape.n,       shape.k,   group, (shape.k + group - 1) / group, options.weight_type,
+            options.dtype, arithmetic};
         problem.zero_type = options.zero_type;
         problem.scale_type = options.scale_type;
         std::mt19937_64 random(1);
@@ -157,12 +153,6 @@ struct Layer {
 
 // ---- Measuring --------------------------------------------------------------------------------
 
-struct Figures {
-    double median_seconds, best_seconds;
-    double read_share, peak_share;     // of the roofs, best against best
-    double gbytes_per_second, gflops;  // of the best
-};
-
 Peak peak_of(const std::string &variant) {
     if (variant == "cpu_amx") return Peak::kTileBf16;
     if (variant == "cpu_amx_int8") return Peak::kTileInt8;
@@ -176,20 +166,25 @@ class Bench {
     Bench(const Options &options, cpu::CpuDevice &device)
         : options_(options), device_(device), roofs_(device.pool()) {}
 
-    void print_roofs() {
+    // Medians, as text.
+    std::string roofs() {
         std::vector<double> read;
         for (int i = 0; i < 15; ++i)
             read.push_back(roofs_.read_sample());
-        std::printf("roofs: read %.1f GB/s", median(read) / 1e9);
+        char text[100];
+        std::snprintf(text, sizeof text, "read %.1f GB/s", median(read) / 1e9);
+        std::string line = text;
         for (int i = 0; i < kPeakCount; ++i) {
             const Peak peak = static_cast<Peak>(i);
             if (!peak_available(peak)) continue;
             std::vector<double> samples;
             for (int j = 0; j < 15; ++j)
                 samples.push_back(roofs_.peak_sample(peak));
-            std::printf(", %s %.0f GFLOP/s", peak_name(peak), median(samples) / 1e9);
+            std::snprintf(text, sizeof text, ", %s %.0f GFLOP/s", peak_name(peak),
+                          median(samples) / 1e9);
+            line += text;
         }
-        std::printf("\n");
+        return line;
     }
 
     Figures measure(Shape shape, Layer &layer, int64_t m, bool cold) {
@@ -239,58 +234,51 @@ class Bench {
     }
 
     void run() {
+        Environment environment;
+        double load[1] = {};
+        getloadavg(load, 1);
+        environment.load = load[0];
         tarpon_device_info info{};
         info.struct_size = sizeof info;
         device_.info(info);
-        std::printf("%s, %s, %d threads\n", info.name, info.isa, info.processor_count);
-        print_roofs();
-        std::FILE *json = nullptr;
-        if (!options_.json.empty()) {
-            json = std::fopen(options_.json.c_str(), "w");
-            if (!json) die("cannot write " + options_.json);
-            std::fprintf(json,
-                         "{\"device\": \"%s\", \"isa\": \"%s\", \"threads\": %d, "
-                         "\"results\": [",
-                         info.name, info.isa, info.processor_count);
-        }
-        bool first = true;
+        environment.device = info.name;
+        environment.isa = info.isa;
+        environment.threads = info.processor_count;
+        environment.roofs = roofs();
+        std::printf("%s, %s, %d threads, load %.2f\nroofs: %s\n", info.name, info.isa,
+                    info.processor_count, environment.load, environment.roofs.c_str());
+        std::vector<Result> results;
         for (Shape shape : options_.shapes) {
-            Layer layer(device_, shape, options_);
-            std::printf("\nn=%lld k=%lld %s\n%5s %5s %10s %10s %8s %9s %7s %7s\n",
-                        static_cast<long long>(shape.n), static_cast<long long>(shape.k),
-                        layer.variant, "m", "", "us", "best us", "GB/s", "GFLOP/s", "%read",
-                        "%peak");
-            for (int64_t m : options_.rows) {
-                for (bool cold : {true, false}) {
-                    if (cold ? !options_.cold : !options_.hot) continue;
-                    const Figures f = measure(shape, layer, m, cold);
-                    std::printf("%5lld %5s %10.1f %10.1f %8.2f %9.1f %7.1f %7.1f\n",
-                                static_cast<long long>(m), cold ? "cold" : "hot",
-                                f.median_seconds * 1e6, f.best_seconds * 1e6, f.gbytes_per_second,
-                                f.gflops, 100 * f.read_share, 100 * f.peak_share);
-                    std::fflush(stdout);
-                    if (!json) continue;
-                    std::fprintf(json,
-                                 "%s\n{\"n\": %lld, \"k\": %lld, \"m\": %lld, \"weights\": "
-                                 "\"%s\", \"variant\": \"%s\", \"us\": %.2f, \"best_us\": %.2f, "
-                                 "\"gbytes_per_s\": "
-                                 "%.3f, \"gflops\": %.2f, \"read_roof_share\": %.4f, "
-                                 "\"peak_roof_share\": %.4f}",
-                                 first ? "" : ",", static_cast<long long>(shape.n),
-                                 static_cast<long long>(shape.k), static_cast<long long>(m),
-                                 cold ? "cold" : "hot", layer.variant, f.median_seconds * 1e6,
-                                 f.best_seconds * 1e6, f.gbytes_per_second, f.gflops, f.read_share,
-                                 f.peak_share);
-                    first = false;
-                }
-            }
+            if (options_.exact) run(shape, TARPON_ARITHMETIC_EXACT, &results);
+            if (options_.int8) run(shape, TARPON_ARITHMETIC_INT8_ACTIVATIONS, &results);
         }
-        if (!json) return;
-        std::fprintf(json, "\n]}\n");
-        if (std::fclose(json) != 0) die("cannot write " + options_.json);
+        if (!options_.json.empty() && !write_json(options_.json, environment, results))
+            die("cannot write " + options_.json);
+        if (!options_.markdown.empty() && !write_markdown(options_.markdown, environment, results))
+            die("cannot write " + options_.markdown);
     }
 
   private:
+    void run(Shape shape, tarpon_linear_arithmetic arithmetic, std::vector<Result> *results) {
+        Layer layer(device_, shape, arithmetic, options_);
+        std::printf("\nn=%lld k=%lld %s\n%5s %5s %10s %10s %8s %9s %7s %7s\n",
+                    static_cast<long long>(shape.n), static_cast<long long>(shape.k), layer.variant,
+                    "m", "", "us", "best us", "GB/s", "GFLOP/s", "%read", "%peak");
+        for (int64_t m : options_.rows) {
+            for (bool cold : {true, false}) {
+                if (cold ? !options_.cold : !options_.hot) continue;
+                const Figures f = measure(shape, layer, m, cold);
+                std::printf("%5lld %5s %10.1f %10.1f %8.2f %9.1f %7.1f %7.1f\n",
+                            static_cast<long long>(m), cold ? "cold" : "hot",
+                            f.median_seconds * 1e6, f.best_seconds * 1e6, f.gbytes_per_second,
+                            f.gflops, 100 * f.read_share, 100 * f.peak_share);
+                std::fflush(stdout);
+                const bool int8 = arithmetic == TARPON_ARITHMETIC_INT8_ACTIVATIONS;
+                results->push_back({shape, m, cold, int8, layer.variant, f});
+            }
+        }
+    }
+
     const Options &options_;
     cpu::CpuDevice &device_;
     Roofs roofs_;
@@ -337,7 +325,9 @@ Options parse(int argc, char **argv) {
         } else if (flag == "--dtype") {
             options.dtype = choice(flag, value, {"f32", "f16", "bf16"});
         } else if (flag == "--arithmetic") {
-            options.arithmetic = choice(flag, value, {"exact", "int8"});
+            const int which = choice(flag, value, {"exact", "int8", "both"});
+            options.exact = which != 1;
+            options.int8 = which != 0;
         } else if (flag == "--weights") {
             options.weight_type = choice(flag, value, {"int4", "int8", "e4m3"});
         } else if (flag == "--zeros") {
@@ -362,6 +352,8 @@ Options parse(int argc, char **argv) {
             use_processor_time();
         } else if (flag == "--json") {
             options.json = value;
+        } else if (flag == "--markdown") {
+            options.markdown = value;
         } else {
             die("unknown option " + flag + "\n" + kHelp);
         }
