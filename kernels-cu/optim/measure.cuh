@@ -1,5 +1,5 @@
-// The kernels that run before an update: sums of squares, and what follows from them for all
-// tensors (clipping, trust ratios, the skipping of a step, the coefficients). Each block of threads
+// The kernel that runs before an update: sums of squares, and what follows from them for all tensors
+// (clipping, Lars' trust ratios, the skipping of a step, the coefficients). Each block of threads
 // leaves its chunks' sums in memory, and the last one to finish adds them up in a fixed order, so
 // that results do not depend on the schedule and the host has nothing to wait for.
 #pragma once
@@ -96,7 +96,8 @@ TARPON_DEVICE StepScalars device_scalars(const StepScalars &given) {
     return s;
 }
 
-// [block] Derives the coefficients of all tensors, a thread each.
+// [block] Derives the coefficients of all tensors, a thread each, and starts the count of their
+// measurements afresh.
 TARPON_DEVICE void derive_all(const StepParams &p, int64_t step, double clip) {
     const PlanMemory &m = p.memory;
     const StepScalars s = device_scalars(p.scalars);
@@ -111,6 +112,7 @@ TARPON_DEVICE void derive_all(const StepParams &p, int64_t step, double clip) {
         store_struct(m.coefficients + i,
                      derive_coefficients(p.rule, s, step, ptx::ld_global(&t->lr_factor), decay,
                                          clip, trust));
+        ptx::st_global(m.progress + i, 0);
     }
 }
 
@@ -143,6 +145,7 @@ TARPON_DEVICE void finish_prepare(const StepParams &p, MeasureStorage &storage) 
     ptx::st_global(&m.state->skip, int32_t(skip));
     ptx::st_global(&m.state->not_finite, 0);
     ptx::st_global(&m.state->ticket, 0);
+    ptx::st_global(&m.state->next_item, 0);
     ptx::st_global(&m.control->skipped_blocks, ptx::ld_global(&m.control->skipped_blocks) +
                                                    ptx::ld_global(&m.state->skipped_blocks));
     ptx::st_global(&m.state->skipped_blocks, 0);
@@ -191,60 +194,6 @@ TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kThreads, 2) sm80_optim_prepare_kernel(S
     }
     if (!finite) ptx::atomic_add(&m.state->not_finite, 1);
     if (is_last_block(m.state, &storage.last)) finish_prepare(p, storage);
-}
-
-// ---- Scale's columns
-
-struct ColumnStorage {
-    TensorWork work;
-    CodeMap map;  // of the momentum
-    double sums[kWarps][kStripColumns];
-};
-
-// What a column's norm is taken of: the gradient, or the new mean of the gradient.
-TARPON_DEVICE float column_element(const TensorEntry &t, const Coefficients &c, const CodeMap &map,
-                                   int64_t i) {
-    const float g = load_element(t.grad, t.grad_dtype, i) * c.grad_multiplier;
-    if (t.update != Update::kScaleMomentum) return g;
-    float m;
-    if (t.format == StateFormat::kF32) {
-        m = ptx::ld_global(static_cast<const float *>(t.state[0]) + i);
-    } else {
-        const uint8_t code = ptx::ld_global(static_cast<const uint8_t *>(t.state[0]) + i);
-        m = decode(map, code) * ptx::ld_global(t.absmax[0] + i / kBlockElems);
-    }
-    return lanes::fma(c.beta1, m, c.rest1 * g);
-}
-
-// Block of threads (x, y): columns from x * kStripColumns on of tensor y, a lane each, if there
-// are as many. Writes the inverse norms, periodically continued past the last column.
-TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kThreads, 2) sm80_optim_columns_kernel(StepParams p) {
-    auto &storage = shared_storage<ColumnStorage>();
-    const PlanMemory &m = p.memory;
-    const int64_t first = int64_t(ptx::block_idx()) * kStripColumns;
-    if (first >= ptx::ld_global(&m.tensors[ptx::block_idx_y()].columns)) return;
-    copy_to_shared(m.maps, &storage.map);
-    load_work(m, ptx::block_idx_y(), storage.work);
-    const TensorEntry &t = storage.work.tensor;
-    const Coefficients &c = storage.work.coefficients;
-    const int64_t column = first + ptx::lane_id();
-    const int64_t rows = t.elems / t.columns;
-    double sum = 0;
-    for (int64_t row = ptx::warp_id(); column < t.columns && row < rows; row += kWarps) {
-        const float x = column_element(t, c, storage.map, row * t.columns + column);
-        sum += double(x) * double(x);
-    }
-    ptx::st_shared(&storage.sums[ptx::warp_id()][ptx::lane_id()], sum);
-    ptx::sync_threads();
-    if (ptx::warp_id() != 0 || column >= t.columns) return;
-    sum = 0;
-    for (int warp = 0; warp < kWarps; ++warp)
-        sum += ptx::ld_shared(&storage.sums[warp][ptx::lane_id()]);
-    const double norm = ::sqrt(sum);
-    const bool usable = norm >= 1e-30 && norm <= 1e300;  // no NaN, no infinity
-    const float inverse = usable ? float(1 / norm) : 0.0f;
-    for (int64_t at = column; at < t.columns + kBlockElems; at += t.columns)
-        ptx::st_global(const_cast<float *>(t.inverse_norms) + at, inverse);
 }
 
 }  // namespace tarpon::optim

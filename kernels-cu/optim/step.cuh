@@ -172,102 +172,73 @@ TARPON_DEVICE void load_maps(const CodeMap *maps, StepStorage &storage) {
     ptx::sync_threads();
 }
 
+// [block] Updates a chunk of storage.work's tensor; returns how many blocks this warp skipped.
+template <class R>
+TARPON_DEVICE int32_t update_chunk(int64_t first_block, const Rounding &rounding,
+                                   const StepStorage &storage) {
+    const TensorEntry &t = storage.work.tensor;
+    const Coefficients &c = storage.work.coefficients;
+    const int64_t blocks = block_count(t.elems);
+    int32_t skipped = 0;
+    for (int64_t block = first_block + ptx::warp_id();
+         block < first_block + kChunkBlocks && block < blocks; block += kWarps) {
+        const LaneSpan span(t.elems, block);
+        LaneBlock b;
+        if (!load_block<R>(t, c, block, span, storage, b)) {
+            ++skipped;
+            continue;
+        }
+        TARPON_UNROLL
+        for (int k = 0; k < kLaneElems; ++k)
+            b.param[k] = b.param[k] - element_delta<R>(t, c, span, k, b);
+        if constexpr (R::kMoves) {
+            store_param(t, t.param, t.param_dtype, span, rounding, b.param);
+            if (t.copy) store_param(t, t.copy, t.copy_dtype, span, rounding, b.param);
+        }
+        TARPON_UNROLL
+        for (int slot = 0; slot < kMaxStates; ++slot) {
+            if (R::kWrites >> slot & 1) {
+                store_state<R>(t, slot, block, span, storage, rounding, b.state[slot]);
+            }
+        }
+    }
+    return skipped;
+}
+
+TARPON_DEVICE int64_t first_block_of(Chunk chunk) {
+    return int64_t(chunk.index) * kChunkBlocks;
+}
+
+TARPON_DEVICE Rounding rounding_of(const StepParams &p) {
+    return {p.scalars.seed, ptx::ld_global(&p.memory.state->step), p.scalars.stochastic_params,
+            p.scalars.stochastic_states};
+}
+
+// [warp]
+TARPON_DEVICE void count_skipped(const PlanMemory &m, int32_t skipped) {
+    if (skipped > 0 && ptx::lane_id() == 0) ptx::atomic_add(&m.state->skipped_blocks, skipped);
+}
+
 // Thread blocks to a multiprocessor: two leave a thread 128 registers, which three states exceed.
 template <class R>
 inline constexpr int kMinBlocks = R::kReads == 0b111 ? 1 : 2;
 
-// Every chunk of tensors whose update is R's. `update` names R at run time.
+// Every chunk; the tensors' updates are all R's.
 template <class R>
 TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kThreads, kMinBlocks<R>)
-    sm80_optim_step_kernel(StepParams p, Update update) {
+    sm80_optim_step_kernel(StepParams p) {
     auto &storage = shared_storage<StepStorage>();
     const PlanMemory &m = p.memory;
     if (ptx::ld_global(&m.state->skip) != 0) return;
     load_maps(m.maps, storage);
-    const Rounding rounding{p.scalars.seed, ptx::ld_global(&m.state->step),
-                            p.scalars.stochastic_params, p.scalars.stochastic_states};
+    const Rounding rounding = rounding_of(p);
     int32_t skipped = 0;
     for (int64_t i = ptx::block_idx(); i < m.chunk_count; i += ptx::grid_dim()) {
         const Chunk chunk = ptx::ld_global(m.chunks + i);
-        if (!p.hessian && ptx::ld_global(&m.tensors[chunk.tensor].update) != update) continue;
         load_work(m, chunk.tensor, storage.work);
-        const TensorEntry &t = storage.work.tensor;
-        const Coefficients &c = storage.work.coefficients;
-        const int64_t first = int64_t(chunk.index) * kChunkBlocks;
-        const int64_t blocks = block_count(t.elems);
-        for (int64_t block = first + ptx::warp_id(); block < first + kChunkBlocks && block < blocks;
-             block += kWarps) {
-            const LaneSpan span(t.elems, block);
-            LaneBlock b;
-            if (!load_block<R>(t, c, block, span, storage, b)) {
-                ++skipped;
-                continue;
-            }
-            TARPON_UNROLL
-            for (int k = 0; k < kLaneElems; ++k)
-                b.param[k] = b.param[k] - element_delta<R>(t, c, span, k, b);
-            if constexpr (R::kMoves) {
-                store_param(t, t.param, t.param_dtype, span, rounding, b.param);
-                if (t.copy) store_param(t, t.copy, t.copy_dtype, span, rounding, b.param);
-            }
-            TARPON_UNROLL
-            for (int slot = 0; slot < kMaxStates; ++slot) {
-                if (R::kWrites >> slot & 1) {
-                    store_state<R>(t, slot, block, span, storage, rounding, b.state[slot]);
-                }
-            }
-        }
+        skipped += update_chunk<R>(first_block_of(chunk), rounding, storage);
     }
-    if (skipped > 0 && ptx::lane_id() == 0) ptx::atomic_add(&m.state->skipped_blocks, skipped);
-}
-
-// Lamb's second launch: the norms of weights and directions, and then, in the last block of
-// threads, the trust ratios.
-TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kThreads, 2) sm80_optim_directions_kernel(StepParams p) {
-    struct Storage {
-        StepStorage maps;
-        MeasureStorage measure;
-    };
-    auto &storage = shared_storage<Storage>();
-    const PlanMemory &m = p.memory;
-    if (ptx::ld_global(&m.state->skip) != 0) return;
-    load_maps(m.maps, storage.maps);
-    for (int64_t i = ptx::block_idx(); i < m.chunk_count; i += ptx::grid_dim()) {
-        const Chunk chunk = ptx::ld_global(m.chunks + i);
-        load_work(m, chunk.tensor, storage.maps.work);
-        const TensorEntry &t = storage.maps.work.tensor;
-        Coefficients c = storage.maps.work.coefficients;
-        c.step_size = 1;
-        const int64_t first = int64_t(chunk.index) * kChunkBlocks;
-        const int64_t blocks = block_count(t.elems);
-        double weight_sum = 0, direction_sum = 0;
-        for (int64_t block = first + ptx::warp_id(); block < first + kChunkBlocks && block < blocks;
-             block += kWarps) {
-            const LaneSpan span(t.elems, block);
-            LaneBlock b;
-            if (!load_block<LambRule>(t, c, block, span, storage.maps, b)) continue;
-            TARPON_UNROLL
-            for (int k = 0; k < kLaneElems; ++k) {
-                weight_sum += double(b.param[k]) * double(b.param[k]);
-                const double r = element_delta<LambRule>(t, c, span, k, b);
-                direction_sum += r * r;
-            }
-        }
-        const ChunkSums sums{0, block_sum(weight_sum, storage.measure.warp_sums[0]),
-                             block_sum(direction_sum, storage.measure.warp_sums[1])};
-        if (ptx::thread_idx() == 0) store_struct(m.sums + i, sums);
-    }
-    if (!is_last_block(m.state, &storage.measure.last)) return;
-    const StepScalars s = device_scalars(p.scalars);
-    for (int64_t i = ptx::warp_id(); i < m.tensor_count; i += kWarps) {
-        const double weight = tensor_sum<&ChunkSums::weight>(m, i);
-        const double direction = tensor_sum<&ChunkSums::direction>(m, i);
-        if (ptx::lane_id() != 0) continue;
-        const double lr = s.lr * ptx::ld_global(&m.tensors[i].lr_factor);
-        const double trust = lamb_trust(::sqrt(weight), ::sqrt(direction));
-        ptx::st_global(&m.coefficients[i].step_size, float(lr * trust));
-    }
-    if (ptx::thread_idx() == 0) ptx::st_global(&m.state->ticket, 0);
+    count_skipped(m, skipped);
 }
 
 }  // namespace tarpon::optim

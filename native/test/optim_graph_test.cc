@@ -204,16 +204,18 @@ class Graph {
 struct RuleName {
     tarpon_optim_rule rule;
     const char *name;
-    size_t most_launches;  // of a step; Lamb and Scale measure after clipping
+    bool measures_first;  // reads what it updates for a norm before
 };
 
 constexpr RuleName kRules[] = {
-    {TARPON_OPTIM_ADAM, "ADAM", 2},         {TARPON_OPTIM_ADAMW, "ADAMW", 2},
-    {TARPON_OPTIM_SGD, "SGD", 2},           {TARPON_OPTIM_RMSPROP, "RMSPROP", 2},
-    {TARPON_OPTIM_ADAGRAD, "ADAGRAD", 2},   {TARPON_OPTIM_LION, "LION", 2},
-    {TARPON_OPTIM_ADEMAMIX, "ADEMAMIX", 2}, {TARPON_OPTIM_LAMB, "LAMB", 3},
-    {TARPON_OPTIM_LARS, "LARS", 2},         {TARPON_OPTIM_ADABELIEF, "ADABELIEF", 2},
-    {TARPON_OPTIM_SOPHIAG, "SOPHIAG", 2},   {TARPON_OPTIM_SCALE, "SCALE", 4}};
+    {TARPON_OPTIM_ADAM, "ADAM", false},         {TARPON_OPTIM_ADAMW, "ADAMW", false},
+    {TARPON_OPTIM_SGD, "SGD", false},           {TARPON_OPTIM_RMSPROP, "RMSPROP", false},
+    {TARPON_OPTIM_ADAGRAD, "ADAGRAD", false},   {TARPON_OPTIM_LION, "LION", false},
+    {TARPON_OPTIM_ADEMAMIX, "ADEMAMIX", false}, {TARPON_OPTIM_LAMB, "LAMB", true},
+    {TARPON_OPTIM_LARS, "LARS", false},         {TARPON_OPTIM_ADABELIEF, "ADABELIEF", false},
+    {TARPON_OPTIM_SOPHIAG, "SOPHIAG", false},   {TARPON_OPTIM_SCALE, "SCALE", true}};
+
+constexpr size_t kMostLaunches = 2;
 
 // Two replays, with the learning rate, the multiplier and the gradients changed in between, are two
 // steps with those numbers; what earlier steps left in the plan's memory does not matter.
@@ -266,7 +268,7 @@ TARPON_TEST(test_optim_graph_replays_with_new_scalars) {
 TARPON_TEST(test_optim_step_moves_each_byte_once) {
     constexpr int64_t kElems = 8192;
     for (const RuleName &rule : kRules) {
-        if (rule.most_launches > 2) continue;  // these measure first
+        if (rule.measures_first) continue;
         for (const tarpon_state_format format : {TARPON_STATE_F32, TARPON_STATE_DYNAMIC8}) {
             const Model model = Model::single(rule.rule, format, kElems);
             tarpon_optim_step_args args = default_step_args(rule.rule);
@@ -300,7 +302,7 @@ TARPON_TEST(test_optim_step_moves_each_byte_once) {
     }
 }
 
-// A list of 300 tensors in two launches (more for rules that measure what clipping changes), and
+// A list of 300 tensors in two launches, whatever the rule, with and without norms to measure; and
 // every tensor is stepped.
 TARPON_TEST(test_optim_list_takes_two_launches) {
     for (const RuleName &rule : kRules) {
@@ -311,14 +313,40 @@ TARPON_TEST(test_optim_list_takes_two_launches) {
             args.max_grad_norm = measured ? 1 : 0;
             args.flags = measured ? TARPON_STEP_SKIP_NONFINITE : 0;
             Graph graph(model, args);
-            CHECK(graph.nodes() <= rule.most_launches, "%s: %zu launches, not %zu", rule.name,
-                  graph.nodes(), rule.most_launches);
-            if (rule.rule != TARPON_OPTIM_ADAMW) continue;
+            CHECK(graph.nodes() <= kMostLaunches, "%s: %zu launches, not %zu", rule.name,
+                  graph.nodes(), kMostLaunches);
+            if (rule.rule != TARPON_OPTIM_ADAMW && !rule.measures_first) continue;
             graph.replay();
             for (size_t t = 0; t < model.tensors.size(); ++t) {
                 const float moved = model.tensors[t].first_param();
                 CHECK(moved != pattern(0, uint32_t(t)), "tensor %zu stays at %g", t, moved);
             }
+        }
+    }
+}
+
+// A list that is too long to be numbered is refused before anything is allocated for it.
+TARPON_TEST(test_optim_graph_refuses_endless_lists) {
+    alignas(16) float memory[4] = {};
+    tarpon_optim_tensor tensor{};
+    tensor.struct_size = sizeof tensor;
+    tensor.param_dtype = tensor.grad_dtype = TARPON_F32;
+    tensor.n = tensor.columns = int64_t{1} << 40;
+    tensor.lr_factor = tensor.decay_factor = 1;
+    tensor.param = tensor.state[0] = memory;
+    tensor.grad = memory;
+    const std::vector<tarpon_optim_tensor> list(64, tensor);
+    for (const tarpon_optim_rule rule : {TARPON_OPTIM_SGD, TARPON_OPTIM_SCALE}) {
+        tarpon_optim_desc desc{sizeof desc, rule, rule == TARPON_OPTIM_SGD ? 64 : 1, list.data(),
+                               nullptr};
+        const char *variant = nullptr;
+        optim::Rule chosen{};
+        try {
+            create_optim(device(), desc, &variant, &chosen);
+            CHECK(false, "rule %d: %lld elements were taken", rule, 1ll << 46);
+        } catch (const Error &error) {
+            CHECK_EQ(error.status(), TARPON_ERROR_UNSUPPORTED, "%s", error.what());
+            CHECK(std::strstr(error.what(), "pieces of work"), "%s", error.what());
         }
     }
 }

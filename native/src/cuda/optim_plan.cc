@@ -5,7 +5,6 @@
 
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "cuda/cuda_check.h"
@@ -36,9 +35,6 @@ cudaStream_t raw(const Stream *stream) {
     return stream ? static_cast<cudaStream_t>(stream->native_handle()) : nullptr;
 }
 
-// The second dimension of a grid.
-constexpr size_t kMaxScaleTensors = 65535;
-
 class GpuOptim final : public OptimPlan {
   public:
     GpuOptim(Device &device, const OptimProblem &problem);
@@ -65,7 +61,7 @@ class GpuOptim final : public OptimPlan {
     Device &device_;
     int ordinal_ = 0;
     Rule rule_;
-    PlanShape shape_{};
+    int multiprocessors_ = 0;
     PlanMemory plan_{};
     void *memory_ = nullptr;
     size_t memory_bytes_ = 0;
@@ -76,38 +72,32 @@ GpuOptim::GpuOptim(Device &device, const OptimProblem &problem)
     tarpon_device_info info{};
     device.info(info);
     ordinal_ = info.ordinal;
-    shape_.multiprocessors = info.processor_count;
+    multiprocessors_ = info.processor_count;
 
     std::vector<TensorEntry> tensors = problem.tensors;
-    std::vector<Chunk> chunks;
-    std::vector<int64_t> first_chunk;
+    const int64_t work = work_count(rule_, tensors);
+    if (work > kMaxWork) {
+        fail(TARPON_ERROR_UNSUPPORTED,
+             "the tensors make %lld pieces of work of %d elements; a GPU takes up to %lld",
+             static_cast<long long>(work), kChunkBlocks * kBlockElems,
+             static_cast<long long>(kMaxWork));
+    }
+    const WorkList list = make_work_list(rule_, tensors);
     int64_t norms_elems = 0;
-    for (size_t i = 0; i < tensors.size(); ++i) {
-        const TensorEntry &t = tensors[i];
-        first_chunk.push_back(static_cast<int64_t>(chunks.size()));
-        const int64_t count = (block_count(t.elems) + kChunkBlocks - 1) / kChunkBlocks;
-        for (int64_t c = 0; c < count; ++c)
-            chunks.push_back({static_cast<int32_t>(i), static_cast<int32_t>(c)});
-        if (rule_ != Rule::kScale) continue;
-        shape_.most_columns = std::max(shape_.most_columns, t.columns);
-        (t.update == Update::kScale ? shape_.plain : shape_.momentum) = true;
-        norms_elems += t.columns + kBlockElems;
-    }
-    first_chunk.push_back(static_cast<int64_t>(chunks.size()));
-    if (rule_ == Rule::kScale && tensors.size() > kMaxScaleTensors) {
-        fail(TARPON_ERROR_UNSUPPORTED, "SCALE takes up to %zu tensors on a GPU, not %zu",
-             kMaxScaleTensors, tensors.size());
-    }
+    for (const TensorEntry &t : tensors)
+        norms_elems += rule_ == Rule::kScale ? t.columns + kBlockElems : 0;
 
     Layout layout;
     const size_t tensors_at = layout.add(tensors.size() * sizeof(TensorEntry));
-    const size_t chunks_at = layout.add(chunks.size() * sizeof(Chunk));
-    const size_t first_at = layout.add(first_chunk.size() * sizeof(int64_t));
+    const size_t chunks_at = layout.add(list.chunks.size() * sizeof(Chunk));
+    const size_t measures_at = layout.add(list.measures.size() * sizeof(Chunk));
+    const size_t first_at = layout.add(list.first_chunk.size() * sizeof(int64_t));
     const size_t maps_at = layout.add(kStateMaps * sizeof(CodeMap));
     const size_t coefficients_at = layout.add(tensors.size() * sizeof(Coefficients));
     const size_t weights_at = layout.add(tensors.size() * sizeof(double));
     const size_t grads_at = layout.add(tensors.size() * sizeof(double));
-    const size_t sums_at = layout.add(chunks.size() * sizeof(ChunkSums));
+    const size_t sums_at = layout.add(list.chunks.size() * sizeof(ChunkSums));
+    const size_t progress_at = layout.add(tensors.size() * sizeof(int32_t));
     const size_t state_at = layout.add(sizeof(StepState));
     const size_t control_at = layout.add(sizeof(Control));
     const size_t norms_at = layout.add(static_cast<size_t>(norms_elems) * sizeof(float));
@@ -123,26 +113,31 @@ GpuOptim::GpuOptim(Device &device, const OptimProblem &problem)
         norms += t.columns + kBlockElems;
     }
     auto put = [&](size_t offset, const auto &values) {
+        if (values.empty()) return;
         std::memcpy(contents.data() + offset, values.data(), values.size() * sizeof(values[0]));
     };
     put(tensors_at, tensors);
-    put(chunks_at, chunks);
-    put(first_at, first_chunk);
+    put(chunks_at, list.chunks);
+    put(measures_at, list.measures);
+    put(first_at, list.first_chunk);
     for (int i = 0; i < kStateMaps; ++i) {
         std::memcpy(contents.data() + maps_at + static_cast<size_t>(i) * sizeof(CodeMap),
                     &code_map(kStateMapKinds[i]), sizeof(CodeMap));
     }
     plan_ = {at<TensorEntry>(tensors_at),
              at<Chunk>(chunks_at),
+             at<Chunk>(measures_at),
              at<int64_t>(first_at),
              at<CodeMap>(maps_at),
              at<Coefficients>(coefficients_at),
              at<double>(weights_at),
              at<double>(grads_at),
              at<ChunkSums>(sums_at),
+             at<int32_t>(progress_at),
              at<StepState>(state_at),
              at<Control>(control_at),
-             static_cast<int64_t>(chunks.size()),
+             static_cast<int64_t>(list.chunks.size()),
+             static_cast<int64_t>(list.measures.size()),
              static_cast<int64_t>(tensors.size())};
     try {
         device_.copy_to_device(memory_, contents.data(), memory_bytes_, nullptr);
@@ -173,14 +168,14 @@ tarpon_status GpuOptim::launch(Run run) noexcept {
 }
 
 tarpon_status GpuOptim::step(const StepScalars &scalars, const Stream *stream) noexcept {
-    return launch([&] { return run_step(params(scalars), shape_, raw(stream)); });
+    return launch([&] { return run_step(params(scalars), multiprocessors_, raw(stream)); });
 }
 
 tarpon_status GpuOptim::refresh_hessian(const StepScalars &scalars, const Stream *stream) noexcept {
     StepParams p = params(scalars);
     p.hessian = 1;
     p.measure_grads = p.measure_weights = 0;
-    return launch([&] { return run_refresh(p, shape_, raw(stream)); });
+    return launch([&] { return run_refresh(p, multiprocessors_, raw(stream)); });
 }
 
 Control GpuOptim::read_control(Stream *stream) const {
