@@ -2,103 +2,33 @@
 //
 //   w4_gemm_bench [--shapes FILE] [--m 1,16,...] [--group 32|64|128|-1] [--json FILE]
 //
-// Every launch reads other weights than the one before it (copies of at least three times the L2 in
-// all), so that they come from DRAM as in a model; launches are captured in one CUDA graph; data is
-// random, since zeros run faster. cuBLAS is loaded if it is there and skipped by name if not.
-#include <cuda_runtime.h>
+// Every launch reads other weights than the one before it; testing/gpu_bench.cuh says how they are
+// timed. cuBLAS is loaded if it is there and skipped by name if not; it runs right after Tarpon in
+// the same way. GB/s count the weights as stored, x and y.
 #include <dlfcn.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
-#include <functional>
+#include <memory>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "common/launch.cuh"
+#include "testing/gpu_bench.cuh"
 #include "w4_gemm/launch.h"
 #include "w4_gemm/pack.h"
 
 namespace {
 
 using namespace tarpon::w4_gemm;
-
-void check(cudaError_t status, const char *what) {
-    if (status != cudaSuccess) {
-        throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(status));
-    }
-}
-
-// ---- Data ---------------------------------------------------------------------------------------
-
-enum class Fill { kWords, kHalf };
-
-__device__ uint64_t mixed(uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-// kHalf: binary16 of magnitude 2^-5 .. 2^-3, both signs.
-__global__ void fill_kernel(uint32_t *words, size_t count, uint64_t seed, Fill fill) {
-    const size_t stride = size_t(gridDim.x) * blockDim.x;
-    for (size_t i = size_t(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += stride) {
-        const uint32_t bits = uint32_t(mixed((seed << 40) + i * 0x9e3779b97f4a7c15u));
-        words[i] = fill == Fill::kWords ? bits : (bits & 0x87ff87ffu) | 0x28002800u;
-    }
-}
-
-class DeviceArray {
-  public:
-    DeviceArray(size_t bytes, Fill fill, uint64_t seed) {
-        const size_t words = (bytes + 3) / 4;
-        check(cudaMalloc(&data_, 4 * words), "cudaMalloc");
-        check(tarpon::launch(fill_kernel, 1024, 256, 0, nullptr, data_, words, seed, fill),
-              "fill_kernel");
-    }
-    ~DeviceArray() { (void)cudaFree(data_); }
-    DeviceArray(const DeviceArray &) = delete;
-    DeviceArray &operator=(const DeviceArray &) = delete;
-    char *data() const { return reinterpret_cast<char *>(data_); }
-
-  private:
-    uint32_t *data_ = nullptr;
-};
-
-// ---- Timing -------------------------------------------------------------------------------------
-
-// Microseconds of one of `launches` calls of enqueue(i), replayed as a graph: the best of several.
-double time_us(int launches, cudaStream_t stream, const std::function<void(int)> &enqueue) {
-    cudaGraph_t graph;
-    cudaGraphExec_t executable;
-    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "BeginCapture");
-    for (int i = 0; i < launches; ++i)
-        enqueue(i);
-    check(cudaStreamEndCapture(stream, &graph), "EndCapture");
-    check(cudaGraphInstantiate(&executable, graph, 0), "GraphInstantiate");
-    cudaEvent_t begin, end;
-    check(cudaEventCreate(&begin), "EventCreate");
-    check(cudaEventCreate(&end), "EventCreate");
-    float best = 1e30f;
-    for (int replay = 0; replay < 12; ++replay) {
-        check(cudaEventRecord(begin, stream), "EventRecord");
-        check(cudaGraphLaunch(executable, stream), "GraphLaunch");
-        check(cudaEventRecord(end, stream), "EventRecord");
-        check(cudaEventSynchronize(end), "EventSynchronize");
-        float ms = 0;
-        check(cudaEventElapsedTime(&ms, begin, end), "EventElapsedTime");
-        if (replay >= 2) best = std::min(best, ms);  // the first two warm up
-    }
-    check(cudaEventDestroy(begin), "EventDestroy");
-    check(cudaEventDestroy(end), "EventDestroy");
-    check(cudaGraphExecDestroy(executable), "GraphExecDestroy");
-    check(cudaGraphDestroy(graph), "GraphDestroy");
-    return 1e3 * best / launches;
-}
+using tarpon::testing::BenchDevice;
+using tarpon::testing::check;
+using tarpon::testing::DeviceArray;
+using tarpon::testing::Fill;
 
 // ---- cuBLAS, found at run time ------------------------------------------------------------------
 
@@ -115,9 +45,14 @@ class Cublas {
         }
         const auto create = function<int(void **)>("cublasCreate_v2");
         const auto set_stream = function<int(void *, cudaStream_t)>("cublasSetStream_v2");
+        const auto set_workspace = function<int(void *, void *, size_t)>("cublasSetWorkspace_v2");
         gemm_ = function<Gemm>("cublasGemmEx");
-        if (!create || !set_stream || !gemm_ || create(&handle_) != 0 ||
-            set_stream(handle_, stream) != 0) {
+        // A workspace of our own, of the size that NVIDIA recommends for Hopper: cuBLAS must not
+        // allocate while it is captured.
+        workspace_ = std::make_unique<DeviceArray>(kWorkspaceBytes, Fill::kWords, 8);
+        if (!create || !set_stream || !set_workspace || !gemm_ || create(&handle_) != 0 ||
+            set_stream(handle_, stream) != 0 ||
+            set_workspace(handle_, workspace_->data(), kWorkspaceBytes) != 0) {
             std::printf("cuBLAS is skipped: it could not be initialised\n");
             gemm_ = nullptr;
         }
@@ -141,6 +76,8 @@ class Cublas {
         return reinterpret_cast<Signature *>(dlsym(library_, name));
     }
 
+    static constexpr size_t kWorkspaceBytes = size_t{32} << 20;
+    std::unique_ptr<DeviceArray> workspace_;
     void *library_ = nullptr;
     void *handle_ = nullptr;
     Gemm *gemm_ = nullptr;
@@ -169,12 +106,13 @@ std::vector<std::pair<int64_t, int64_t>> read_shapes(const std::string &file) {
 
 class Bench {
   public:
-    explicit Bench(const Options &options)
-        : options_(options), stream_(new_stream()), cublas_(stream_) {
-        check(cudaGetDeviceProperties(&device_, 0), "cudaGetDeviceProperties");
-        props_ = {device_.multiProcessorCount, 10 * device_.major + device_.minor};
+    explicit Bench(const Options &options) : options_(options), cublas_(device_.stream()) {
+        const cudaDeviceProp &device = device_.properties();
+        props_ = {device.multiProcessorCount, 10 * device.major + device.minor};
         if (!options.json.empty()) json_.open(options.json);
-        std::printf("%s, %d SMs, fp16, group %d\n", device_.name, props_.sm_count, options.group);
+        copy_gbps_ = device_.copy_gbps();
+        std::printf("%s, %d SMs, copy %.0f GB/s, fp16, group %d\n", device.name, props_.sm_count,
+                    copy_gbps_, options.group);
         std::printf("%7s %7s %6s %10s %8s %8s %8s %10s %7s  %s\n", "K", "N", "M", "us", "GB/s",
                     "TFLOP/s", "model us", "cuBLAS us", "ratio", "launch");
     }
@@ -185,8 +123,8 @@ class Bench {
         const MarlinSize size = marlin_size(n, k, groups);
         const size_t qweight_bytes = 4 * size.qweight_words, scales_bytes = 2 * size.scales_elems;
         const size_t weight_bytes = qweight_bytes + scales_bytes;
-        const int copies = rotation(weight_bytes);
-        const int dense_copies = rotation(size_t(2 * k * n));
+        const int copies = device_.rotation(weight_bytes);
+        const int dense_copies = device_.rotation(size_t(2 * k * n));
         const int most = *std::max_element(options_.rows.begin(), options_.rows.end());
         DeviceArray qweight(copies * qweight_bytes, Fill::kWords, 1);
         DeviceArray scales(copies * scales_bytes, Fill::kHalf, 2);
@@ -205,7 +143,7 @@ class Bench {
         check(prepare(Activation::kF16, kFormat, groups > 1), "prepare");
         for (const int m : options_.rows) {
             const Choice choice = select({m, n, k, groups}, props_);
-            const double us = time_us(copies, stream_, [&](int i) {
+            const double us = device_.time_us(copies, [&](int i) {
                 Weights weights{};
                 weights.n = n;
                 weights.k = k;
@@ -217,12 +155,12 @@ class Bench {
                 weights.column_scale = reinterpret_cast<const float *>(column_scale.data());
                 check(tarpon::w4_gemm::run(weights, Activation::kF16, choice,
                                            {x.data(), nullptr, y.data(), m, workspace.data()},
-                                           stream_),
+                                           device_.stream()),
                       "run");
             });
             double cublas_us = 0;
             if (cublas_.available()) {
-                cublas_us = time_us(dense_copies, stream_, [&](int i) {
+                cublas_us = device_.time_us(dense_copies, [&](int i) {
                     cublas_.run(x.data(), dense.data() + size_t(2 * k * n) * i, y.data(), m, int(n),
                                 int(k));
                 });
@@ -232,37 +170,32 @@ class Bench {
     }
 
   private:
-    static cudaStream_t new_stream() {
-        cudaStream_t stream;
-        check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "StreamCreate");
-        return stream;
-    }
-
-    // Enough copies for three times the L2, and for a graph long enough to time.
-    int rotation(size_t bytes) const {
-        return int(std::max<size_t>(3 * size_t(device_.l2CacheSize) / bytes + 1, 4));
-    }
-
     void report(int64_t k, int64_t n, int m, double us, double cublas_us, size_t bytes,
                 const Choice &choice) {
         const TileShape &tile = tile_shape(FormatId::kInt4Symmetric, true, choice.tile);
         const double gbps = double(bytes) / us / 1e3, tflops = 2e-6 * double(m) * n * k / us;
-        std::printf("%7lld %7lld %6d %10.2f %8.0f %8.1f %8.2f %10.2f %7.2f  %dx%dx%d, %d CTAs\n",
-                    (long long)k, (long long)n, m, us, gbps, tflops, choice.predicted_us, cublas_us,
-                    cublas_us / us, tile.block_m, tile.block_k, tile.block_n, choice.grid);
+        char cublas[32] = "         -       -";
+        if (cublas_us > 0)
+            std::snprintf(cublas, sizeof cublas, "%10.2f %7.2f", cublas_us, cublas_us / us);
+        std::printf("%7lld %7lld %6d %10.2f %8.0f %8.1f %8.2f %s  %dx%dx%d, %d CTAs\n",
+                    (long long)k, (long long)n, m, us, gbps, tflops, choice.predicted_us, cublas,
+                    tile.block_m, tile.block_k, tile.block_n, choice.grid);
         if (json_.is_open()) {
-            json_ << "{\"device\": \"" << device_.name << "\", \"k\": " << k << ", \"n\": " << n
-                  << ", \"m\": " << m << ", \"group\": " << options_.group << ", \"us\": " << us
-                  << ", \"cublas_us\": " << cublas_us << ", \"block_m\": " << tile.block_m
-                  << ", \"grid\": " << choice.grid << "}\n";
+            json_ << "{\"k\": " << k << ", \"n\": " << n << ", \"m\": " << m
+                  << ", \"group\": " << options_.group << ", \"us\": " << us
+                  << ", \"gbps\": " << gbps << ", \"copy_gbps\": " << copy_gbps_
+                  << ", \"tflops\": " << tflops << ", \"model_us\": " << choice.predicted_us;
+            if (cublas_us > 0) json_ << ", \"cublas_us\": " << cublas_us;
+            json_ << ", \"tile\": \"" << tile.block_m << "x" << tile.block_k << "x" << tile.block_n
+                  << "\", \"grid\": " << choice.grid << "}\n";
         }
     }
 
     Options options_;
-    cudaStream_t stream_;
+    BenchDevice device_;
     Cublas cublas_;
-    cudaDeviceProp device_{};
     DeviceProps props_{};
+    double copy_gbps_ = 0;
     std::ofstream json_;
 };
 
@@ -303,14 +236,19 @@ Options parse(int argc, char **argv) {
 int main(int argc, char **argv) {
     try {
         const Options options = parse(argc, argv);
-        int devices = 0;
-        if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
+        if (!BenchDevice::exists()) {
             std::printf("skipped: there is no CUDA device\n");
             return 77;
         }
         Bench bench(options);
-        for (const auto &[k, n] : read_shapes(options.shapes))
-            bench.run(k, n);
+        for (const auto &[k, n] : read_shapes(options.shapes)) {
+            try {
+                bench.run(k, n);
+            } catch (const tarpon::testing::OutOfDeviceMemory &error) {
+                std::printf("%7lld %7lld is skipped: %s\n", (long long)k, (long long)n,
+                            error.what());
+            }
+        }
     } catch (const std::exception &error) {
         std::fprintf(stderr, "w4_gemm_bench: %s\n", error.what());
         return 1;
