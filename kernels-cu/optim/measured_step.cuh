@@ -50,11 +50,12 @@ struct LambMeasure {
             const LaneSpan span(t.elems, block);
             LaneBlock b;
             if (!load_block<LambRule>(t, c, block, span, storage.step, b)) continue;
+            float direction[kLaneElems];
+            lane_deltas<LambRule>(t, c, span, b, direction);
             TARPON_UNROLL
             for (int k = 0; k < kLaneElems; ++k) {
                 weight_sum += double(b.param[k]) * double(b.param[k]);
-                const double r = element_delta<LambRule>(t, c, span, k, b);
-                direction_sum += r * r;
+                direction_sum += double(direction[k]) * double(direction[k]);
             }
         }
         const ChunkSums sums{0, block_sum(weight_sum, storage.warp_sums[0]),

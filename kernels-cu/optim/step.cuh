@@ -146,23 +146,24 @@ TARPON_DEVICE bool load_block(const TensorEntry &t, const Coefficients &c, int64
     return true;
 }
 
-// The delta of element i of the lane; b.state holds its new states afterwards.
+// The deltas of the lane's elements; b.state holds their new states afterwards.
 template <class R>
-TARPON_DEVICE float element_delta(const TensorEntry &t, const Coefficients &c, LaneSpan span, int i,
-                                  LaneBlock &b) {
-    float s[kMaxStates];
+TARPON_DEVICE void lane_deltas(const TensorEntry &t, const Coefficients &c, LaneSpan span,
+                               LaneBlock &b, float (&delta)[kLaneElems]) {
+    // Norms go on periodically past the last column, so that one division serves the lane.
+    const float *norms = t.inverse_norms ? t.inverse_norms + span.at % t.columns : nullptr;
     TARPON_UNROLL
-    for (int slot = 0; slot < kMaxStates; ++slot)
-        if (R::kReads >> slot & 1) s[slot] = b.state[slot][i];
-    float norm = 1;
-    if (t.inverse_norms && i < span.n) {
-        norm = ptx::ld_global(t.inverse_norms + (span.at + i) % t.columns);
+    for (int i = 0; i < kLaneElems; ++i) {
+        float s[kMaxStates];
+        TARPON_UNROLL
+        for (int slot = 0; slot < kMaxStates; ++slot)
+            if (R::kReads >> slot & 1) s[slot] = b.state[slot][i];
+        const float norm = norms && i < span.n ? ptx::ld_global(norms + i) : 1.0f;
+        delta[i] = R::delta(b.param[i], b.grad[i], s, c, norm);
+        TARPON_UNROLL
+        for (int slot = 0; slot < kMaxStates; ++slot)
+            if (R::kWrites >> slot & 1) b.state[slot][i] = i < span.n ? s[slot] : 0.0f;
     }
-    const float delta = R::delta(b.param[i], b.grad[i], s, c, norm);
-    TARPON_UNROLL
-    for (int slot = 0; slot < kMaxStates; ++slot)
-        if (R::kWrites >> slot & 1) b.state[slot][i] = i < span.n ? s[slot] : 0.0f;
-    return delta;
 }
 
 // [block]
@@ -188,9 +189,11 @@ TARPON_DEVICE int32_t update_chunk(int64_t first_block, const Rounding &rounding
             ++skipped;
             continue;
         }
+        float delta[kLaneElems];
+        lane_deltas<R>(t, c, span, b, delta);
         TARPON_UNROLL
         for (int k = 0; k < kLaneElems; ++k)
-            b.param[k] = b.param[k] - element_delta<R>(t, c, span, k, b);
+            b.param[k] = b.param[k] - delta[k];
         if constexpr (R::kMoves) {
             store_param(t, t.param, t.param_dtype, span, rounding, b.param);
             if (t.copy) store_param(t, t.copy, t.copy_dtype, span, rounding, b.param);
