@@ -1,9 +1,10 @@
-// Launches append and dequantize, a kernel each for four head sizes. Compiled by nvcc and, for the
-// simulator, by g++.
+// Launches append and dequantize, a kernel each for two modes and four head sizes. Compiled by nvcc
+// and, for the simulator, by g++.
 #include <algorithm>
+#include <cstddef>
 
-#include "kv_cache/append.cuh"
-#include "kv_cache/dequantize.cuh"
+#include "kv_cache/append_rotatekv.cuh"
+#include "kv_cache/dequantize_rotatekv.cuh"
 #include "kv_cache/launch.h"
 
 namespace tarpon::kv_cache {
@@ -17,21 +18,59 @@ unsigned blocks_for(int64_t vectors) {
 }
 
 template <int kHeadDim>
+size_t append_rotatekv_bytes(int kv_heads) {
+    return offsetof(AppendRotatekvStorage<kHeadDim>, keys) + sizeof(float) * kv_heads * kHeadDim;
+}
+
+template <int kHeadDim>
 cudaError_t run(const AppendParams &p, cudaStream_t stream) {
-    return launch(sm80_kv_append_kernel<kHeadDim>, blocks_for(p.tokens * p.plan.format.kv_heads),
+    const Format &f = p.plan.format;
+    if (f.scheme == Scheme::kRotatekv) {
+        return launch(sm80_kv_append_rotatekv_kernel<kHeadDim>,
+                      unsigned(std::min(p.tokens, kMaxBlocks)), kKernelThreads,
+                      append_rotatekv_bytes<kHeadDim>(f.kv_heads), stream, p);
+    }
+    return launch(sm80_kv_append_kernel<kHeadDim>, blocks_for(p.tokens * f.kv_heads),
                   kKernelThreads, sizeof(AppendStorage<kHeadDim>), stream, p);
 }
 
 template <int kHeadDim>
 cudaError_t run(const DequantizeParams &p, cudaStream_t stream) {
-    return launch(sm80_kv_dequantize_kernel<kHeadDim>,
-                  blocks_for(p.tokens * p.plan.format.kv_heads), kKernelThreads,
-                  sizeof(DequantizeStorage<kHeadDim>), stream, p);
+    const Format &f = p.plan.format;
+    if (f.scheme == Scheme::kRotatekv) {
+        return launch(sm80_kv_dequantize_rotatekv_kernel<kHeadDim>,
+                      blocks_for(p.tokens * (f.kv_heads / p.plan.rotation_heads)), kKernelThreads,
+                      sizeof(DequantizeRotatekvStorage<kHeadDim>), stream, p);
+    }
+    return launch(sm80_kv_dequantize_kernel<kHeadDim>, blocks_for(p.tokens * f.kv_heads),
+                  kKernelThreads, sizeof(DequantizeStorage<kHeadDim>), stream, p);
+}
+
+// What needs shared memory beyond what a kernel has without asking.
+struct PrepareAppend {
+    Format format;
+};
+
+template <int kHeadDim>
+cudaError_t run(const PrepareAppend &p, cudaStream_t) {
+    if (p.format.scheme == Scheme::kTarpon) return cudaSuccess;
+    return prepare(sm80_kv_append_rotatekv_kernel<kHeadDim>,
+                   append_rotatekv_bytes<kHeadDim>(p.format.kv_heads));
+}
+
+const Format &format_of(const AppendParams &p) {
+    return p.plan.format;
+}
+const Format &format_of(const DequantizeParams &p) {
+    return p.plan.format;
+}
+const Format &format_of(const PrepareAppend &p) {
+    return p.format;
 }
 
 template <class Params>
 cudaError_t run_head_dim(const Params &params, cudaStream_t stream) {
-    switch (params.plan.format.head_dim) {
+    switch (format_of(params).head_dim) {
         case 64:
             return run<64>(params, stream);
         case 96:
@@ -44,6 +83,10 @@ cudaError_t run_head_dim(const Params &params, cudaStream_t stream) {
 }
 
 }  // namespace
+
+cudaError_t prepare_append(const Format &format) {
+    return run_head_dim(PrepareAppend{format}, nullptr);
+}
 
 cudaError_t append(const AppendParams &params, cudaStream_t stream) {
     return run_head_dim(params, stream);

@@ -1,5 +1,6 @@
-// Append: a warp takes a token's key and value of one head from the model's layout to the page and
-// the recent store: QK-norm, mean, RoPE, rotation, scale, codes, packing. Launched by append.cu.
+// Append in mode tarpon: a warp takes a token's key and value of one head from the model's layout to
+// the page and the recent store: QK-norm, mean, RoPE, rotation, scale, codes, packing; and what the
+// other mode (append_rotatekv.cuh) shares of it. Launched by append.cu.
 // The codes are those of ref.h, bit for bit.
 #pragma once
 
@@ -52,33 +53,87 @@ TARPON_DEVICE int v_channel(int at) {
     return at / kChunkChannels * kChunkChannels + at % kChunkChannels / 4 + kChunkLanes * (at % 4);
 }
 
-// [warp] Codes and scale of the vector in `row` (share_vector). The lane's codes are those of
-// channel_of(position) for its kElems positions.
-template <int kHeadDim, class ChannelOf>
-TARPON_DEVICE half_t encode_vector(const float *row, int bits, ChannelOf channel_of,
-                                   uint32_t (&codes)[HeadVector<kHeadDim>::kElems]) {
+// How many lanes have the channels of one scale in mode rotatekv.
+template <int kHeadDim>
+TARPON_LAYOUT int range_lanes() {
+    return kHeadDim > kGroupChannels ? 32 * kGroupChannels / kHeadDim : 32;
+}
+
+// [warp] asymmetric_range() of scheme.h of the channels x that the lanes of a group have.
+template <int kHeadDim>
+TARPON_DEVICE AsymmetricCode group_range(const float (&x)[HeadVector<kHeadDim>::kElems], int bits) {
     using Head = HeadVector<kHeadDim>;
-    half_t scale{0};
-    float inverse = 0;
-    if (bits < 16) {
-        scale = grid_scale(shared_spread<kHeadDim>(row), kHeadDim, bits);
-        inverse = grid_inverse(scale);
+    float low = Head::owns() ? x[0] : INFINITY, high = Head::owns() ? x[0] : -INFINITY;
+    TARPON_UNROLL
+    for (int i = 1; Head::owns() && i < Head::kElems; ++i) {
+        low = x[i] < low ? x[i] : low;
+        high = x[i] > high ? x[i] : high;
     }
     TARPON_UNROLL
-    for (int i = 0; i < Head::kElems; ++i) {
-        const float x = Head::owns() ? ptx::ld_shared(&row[channel_of(Head::channel(i))]) : 0.0f;
-        codes[i] = bits < 16 ? grid_code(x, inverse, bits) : saturate_half(x).bits;
+    for (int mask = range_lanes<kHeadDim>() / 2; mask > 0; mask /= 2) {
+        const float other_low = ptx::shfl_xor(low, mask), other_high = ptx::shfl_xor(high, mask);
+        low = other_low < low ? other_low : low;
+        high = other_high > high ? other_high : high;
     }
-    return scale;
+    const float clip = rotatekv_clip(bits);
+    return asymmetric_range(mul_rn(low, clip), mul_rn(high, clip), bits);
+}
+
+// [warp] Codes of the vector in `row` (share_vector), and what they are relative to: the scale, and
+// in mode rotatekv the zero point, of the group that the lane's channels belong to. The lane's codes
+// are those of channel_of(position) for its kElems positions.
+template <int kHeadDim, Scheme kScheme, class ChannelOf>
+TARPON_DEVICE StoredRange encode_vector(const float *row, int bits, ChannelOf channel_of,
+                                        uint32_t (&codes)[HeadVector<kHeadDim>::kElems]) {
+    using Head = HeadVector<kHeadDim>;
+    float x[Head::kElems];
+    TARPON_UNROLL
+    for (int i = 0; i < Head::kElems; ++i)
+        x[i] = Head::owns() ? ptx::ld_shared(&row[channel_of(Head::channel(i))]) : 0.0f;
+    if (bits == 16) {
+        TARPON_UNROLL
+        for (int i = 0; i < Head::kElems; ++i)
+            codes[i] = saturate_half(x[i]).bits;
+        return {};
+    }
+    if constexpr (kScheme == Scheme::kTarpon) {
+        const half_t scale = grid_scale(shared_spread<kHeadDim>(row), kHeadDim, bits);
+        const float inverse = grid_inverse(scale);
+        TARPON_UNROLL
+        for (int i = 0; i < Head::kElems; ++i)
+            codes[i] = grid_code(x[i], inverse, bits);
+        return {scale, {}};
+    } else {
+        AsymmetricCode range = group_range<kHeadDim>(x, bits);
+        const StoredRange stored = stored_range(range);
+        range.zero = to_float(stored.zero);
+        TARPON_UNROLL
+        for (int i = 0; i < Head::kElems; ++i)
+            codes[i] = asymmetric_code(x[i], range, bits);
+        return stored;
+    }
+}
+
+// Writes what encode_vector() gave: one lane of each group does.
+template <int kHeadDim, Scheme kScheme>
+TARPON_DEVICE void store_range(const Format &f, uint8_t *scales, uint8_t *zeros, int token,
+                               StoredRange range) {
+    constexpr int kSharing = range_lanes<kHeadDim>();
+    const int group = ptx::lane_id() / kSharing;
+    if (ptx::lane_id() % kSharing != 0 || group >= scale_groups(f)) return;
+    const int at = scale_index(f, group, token);
+    ptx::st_global(reinterpret_cast<half_t *>(scales) + at, range.scale);
+    if constexpr (kScheme == Scheme::kRotatekv)
+        ptx::st_global(reinterpret_cast<half_t *>(zeros) + at, range.zero);
 }
 
 // [warp] The key in `row` to place `token` of a head's block.
-template <int kHeadDim>
+template <int kHeadDim, Scheme kScheme>
 TARPON_DEVICE void store_key_codes(const PlanParams &plan, const float *row, int token,
                                    uint8_t *block) {
     const Format &f = plan.format;
     uint32_t codes[HeadVector<kHeadDim>::kElems];
-    const half_t scale = encode_vector<kHeadDim>(
+    const StoredRange range = encode_vector<kHeadDim, kScheme>(
         row, f.k_bits, [](int position) { return position; }, codes);
     const auto store = [&](int width, int shift, uint8_t *plane) {
         auto *words = reinterpret_cast<uint32_t *>(plane);
@@ -89,17 +144,18 @@ TARPON_DEVICE void store_key_codes(const PlanParams &plan, const float *row, int
     uint8_t *plane = block + plan.layout.k_codes;
     store(f.k_bits == 3 ? 2 : f.k_bits, 0, plane);
     if (f.k_bits == 3) store(1, 2, plane + f.page_tokens * kHeadDim / 4);
-    if (has_scales(f.k_bits) && ptx::lane_id() == 0)
-        ptx::st_global(reinterpret_cast<half_t *>(block + plan.layout.k_scales) + token, scale);
+    if (has_scales(f.k_bits))
+        store_range<kHeadDim, kScheme>(f, block + plan.layout.k_scales, block + plan.layout.k_zeros,
+                                       token, range);
 }
 
 // [warp] The same of a value.
-template <int kHeadDim>
+template <int kHeadDim, Scheme kScheme>
 TARPON_DEVICE void store_value_codes(const PlanParams &plan, const float *row, int token,
                                      uint8_t *block) {
     const Format &f = plan.format;
     uint32_t codes[HeadVector<kHeadDim>::kElems];
-    const half_t scale = encode_vector<kHeadDim>(
+    const StoredRange range = encode_vector<kHeadDim, kScheme>(
         row, f.v_bits,
         [&](int position) { return f.v_bits == 16 ? position : v_channel(position); }, codes);
     const auto store = [&](int width, int shift, uint8_t *plane) {
@@ -109,22 +165,34 @@ TARPON_DEVICE void store_value_codes(const PlanParams &plan, const float *row, i
     uint8_t *plane = block + plan.layout.v_codes;
     store(f.v_bits == 3 ? 2 : f.v_bits, 0, plane);
     if (f.v_bits == 3) store(1, 2, plane + f.page_tokens * kHeadDim / 4);
-    if (has_scales(f.v_bits) && ptx::lane_id() == 0)
-        ptx::st_global(reinterpret_cast<half_t *>(block + plan.layout.v_scales) + token, scale);
+    if (has_scales(f.v_bits))
+        store_range<kHeadDim, kScheme>(f, block + plan.layout.v_scales, block + plan.layout.v_zeros,
+                                       token, range);
 }
 
-// The entry of the recent store that a token goes to: as a sink, or within the ring; null if
-// neither.
-TARPON_DEVICE half_t *recent_entry(const AppendParams &p, int position, int row) {
+// Where a token goes.
+struct TokenPlace {
+    int position;
+    int place;       // in its page
+    uint8_t *page;   // null: nowhere
+    half_t *recent;  // its entry of the recent store: as a sink, or within the ring; or null
+};
+
+// [warp]
+TARPON_DEVICE TokenPlace find_place(const AppendParams &p, int64_t token) {
     const PlanParams &plan = p.plan;
-    int place = position;
-    if (position >= plan.sink_tokens) {
-        if (position < ptx::ld_global_nc(&p.lengths[row]) - plan.ring_tokens) return nullptr;
-        place = plan.sink_tokens + position % plan.ring_tokens;
-    }
-    const int64_t block = p.recent_index ? ptx::ld_global_nc(&p.recent_index[row]) : row;
-    const int64_t entry_elems = int64_t{2} * plan.format.kv_heads * plan.format.head_dim;
-    return p.recent + (block * (plan.sink_tokens + plan.ring_tokens) + place) * entry_elems;
+    const Format &f = plan.format;
+    TokenPlace t{};
+    const int64_t slot = ptx::ld_global_nc(&p.slots[token]);
+    if (slot < 0) return t;
+    t.position = ptx::ld_global_nc(&p.positions[token]);
+    t.place = int(slot % f.page_tokens);
+    t.page = p.pages + slot / f.page_tokens * (int64_t{f.kv_heads} * plan.layout.bytes);
+    if (plan.sink_tokens + plan.ring_tokens == 0) return t;
+    const int row = ptx::ld_global_nc(&p.rows[token]);
+    const int64_t entry = recent_entry(p, row, t.position, plan.ring_tokens);
+    if (entry >= 0) t.recent = p.recent + entry * (int64_t{2} * f.kv_heads * f.head_dim);
+    return t;
 }
 
 template <int kHeadDim>
@@ -136,6 +204,22 @@ TARPON_DEVICE void store_recent(half_t *to, const float (&x)[HeadVector<kHeadDim
     store_run<kHeadDim>(to, true, finite);
 }
 
+// [warp] A token's value of one head; `row` [head_dim] is scratch.
+template <int kHeadDim, Scheme kScheme>
+TARPON_DEVICE void append_value(const AppendParams &p, const TokenPlace &t, int64_t token, int head,
+                                float *row) {
+    const PlanParams &plan = p.plan;
+    float x[HeadVector<kHeadDim>::kElems] = {};
+    load_vector<kHeadDim>(p.v, plan.element, (token * plan.format.kv_heads + head) * kHeadDim,
+                          p.vectors, x);
+    rotate_vector<kHeadDim>(plan, x);
+    share_vector<kHeadDim>(row, x);
+    store_value_codes<kHeadDim, kScheme>(plan, row, t.place,
+                                         t.page + int64_t{head} * plan.layout.bytes);
+    if (t.recent) store_recent<kHeadDim>(t.recent + (int64_t{2} * head + 1) * kHeadDim, x);
+    ptx::sync_warp();
+}
+
 template <int kHeadDim>
 TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kKernelThreads, kHeadDim == 64 || kHeadDim == 128 ? 8 : 4)
     sm80_kv_append_kernel(AppendParams p) {
@@ -144,25 +228,14 @@ TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kKernelThreads, kHeadDim == 64 || kHeadD
     float *row = storage.rows[ptx::warp_id()];
     const PlanParams &plan = p.plan;
     const int heads = plan.format.kv_heads;
-    const int64_t page_stride = int64_t{heads} * plan.layout.bytes;
     const int64_t warps = int64_t(ptx::grid_dim()) * kKernelWarps;
     for (int64_t task = int64_t(ptx::block_idx()) * kKernelWarps + ptx::warp_id();
          task < p.tokens * heads; task += warps) {
         const int64_t token = task / heads;
         const int head = int(task - token * heads);
-        const int64_t slot = ptx::ld_global_nc(&p.slots[token]);
-        if (slot < 0) continue;
-        const int position = ptx::ld_global_nc(&p.positions[token]);
-        const int place = int(slot % plan.format.page_tokens);
-        uint8_t *block = p.pages + slot / plan.format.page_tokens * page_stride +
-                         int64_t{head} * plan.layout.bytes;
-        half_t *recent = nullptr;
-        if (plan.sink_tokens + plan.ring_tokens > 0) {
-            recent = recent_entry(p, position, ptx::ld_global_nc(&p.rows[token]));
-            if (recent) recent += int64_t{2} * head * kHeadDim;
-        }
-
-        float x[Head::kElems];
+        const TokenPlace t = find_place(p, token);
+        if (!t.page) continue;
+        float x[Head::kElems] = {};
         load_vector<kHeadDim>(p.k, plan.element, task * kHeadDim, p.vectors, x);
         norm_vector<kHeadDim>(plan.k_norm, plan.norm_eps, row, x);
         if (plan.mean && Head::owns()) {
@@ -171,19 +244,14 @@ TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kKernelThreads, kHeadDim == 64 || kHeadD
             for (int i = 0; i < Head::kElems; ++i)
                 x[i] = add_rn(x[i], -ptx::ld_global_nc(&mean[Head::channel(i)]));
         }
-        turn_vector<kHeadDim>(plan.rope, position, row, x);
+        turn_vector<kHeadDim>(plan.rope, t.position, row, x);
         rotate_vector<kHeadDim>(plan, x);
         share_vector<kHeadDim>(row, x);
-        store_key_codes<kHeadDim>(plan, row, place, block);
-        if (recent) store_recent<kHeadDim>(recent, x);
+        store_key_codes<kHeadDim, Scheme::kTarpon>(plan, row, t.place,
+                                                   t.page + int64_t{head} * plan.layout.bytes);
+        if (t.recent) store_recent<kHeadDim>(t.recent + int64_t{2} * head * kHeadDim, x);
         ptx::sync_warp();
-
-        load_vector<kHeadDim>(p.v, plan.element, task * kHeadDim, p.vectors, x);
-        rotate_vector<kHeadDim>(plan, x);
-        share_vector<kHeadDim>(row, x);
-        store_value_codes<kHeadDim>(plan, row, place, block);
-        if (recent) store_recent<kHeadDim>(recent + kHeadDim, x);
-        ptx::sync_warp();
+        append_value<kHeadDim, Scheme::kTarpon>(p, t, token, head, row);
     }
 }
 

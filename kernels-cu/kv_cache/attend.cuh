@@ -7,8 +7,13 @@
 //         ChunkQueue                              stage.cuh    cp.async, up to 4 chunks ahead
 //         Softmax::add_chunk                      softmax.cuh  mma.sync on codes, online softmax
 //       gather_warps
-//       hand_over, or, in the last block of a group, take_over and merge
+//       hand_over, and in the last block of a group await_group and merge
 //       finish_row                                             rotation back, rounding
+//
+// In mode rotatekv a block takes the kv heads whose keys are rotated together, so that each key is
+// turned back once for all of its query rows, and a chunk is
+//         TurnedKeys                              turned_keys.cuh
+//         Softmax::score_turned, finish_chunk
 //
 // A group's blocks follow one another, and only the last waits, for blocks before it, which the
 // hardware has started by then. Sums are added in the order of warps and splits, whoever is first.
@@ -20,7 +25,7 @@
 
 namespace tarpon::kv_cache {
 
-// The result of a block: unscaled outputs, what their weights add up to, and their reference.
+// The result of a block's head: unscaled outputs, what their weights add up to, and their reference.
 template <class Config>
 struct Partial {
     float out[Config::kRows][Config::kHeadDim];
@@ -32,10 +37,11 @@ TARPON_DEVICE float rescale(float top, float reference) {
     return top > minus_infinity() ? exp2f(top - reference) : 0.0f;
 }
 
-// [block] Each warp's outputs into shared memory, relative to the largest top of all; `sums` then
-// holds each warp's share of a row's sum, and tops[0] the reference.
+// [block] Each warp's outputs into shared memory, relative to the largest top of all warps of its
+// head, which are those that equal it modulo `heads`; `sums` then holds each warp's share of a row's
+// sum, and tops[head] the reference.
 template <class Config>
-TARPON_DEVICE void gather_warps(Softmax<Config> &softmax, int v_bits, int warps,
+TARPON_DEVICE void gather_warps(Softmax<Config> &softmax, int v_bits, int heads, int warps,
                                 AttendStorage<Config> &storage) {
     using Rows = float[Config::kRows][Config::kHeadDim];
     const int warp = ptx::warp_id(), g = ptx::lane_id() / 4, m = ptx::lane_id() % 4;
@@ -57,7 +63,7 @@ TARPON_DEVICE void gather_warps(Softmax<Config> &softmax, int v_bits, int warps,
         for (int c = 0; c < 2; ++c) {
             const int row = Softmax<Config>::row_of(t, c);
             float reference = minus_infinity();
-            for (int other = 0; other < warps; ++other) {
+            for (int other = warp % heads; other < warps; other += heads) {
                 const float top = ptx::ld_shared(&storage.tops[other][row]);
                 reference = top > reference ? top : reference;
             }
@@ -76,8 +82,8 @@ TARPON_DEVICE void gather_warps(Softmax<Config> &softmax, int v_bits, int warps,
         TARPON_UNROLL
         for (int c = 0; c < 2; ++c) {
             const int row = Softmax<Config>::row_of(t, c);
-            if (warp == 0 && g == 0 && m < 2)
-                ptx::st_shared(&storage.tops[0][row], softmax.top[t][c]);
+            if (warp < heads && g == 0 && m < 2)
+                ptx::st_shared(&storage.tops[warp][row], softmax.top[t][c]);
         }
         TARPON_UNROLL
         for (int i = 0; i < Config::kOutTiles; ++i) {
@@ -101,19 +107,20 @@ TARPON_DEVICE void gather_warps(Softmax<Config> &softmax, int v_bits, int warps,
     ptx::sync_threads();
 }
 
-// [warp] A row of gather_warps(): what its warps made of it, and their sum.
+// [warp] A row of a head after gather_warps(): what its warps made of it, and their sum.
 template <class Config>
-TARPON_DEVICE float gathered_row(const AttendStorage<Config> &storage, int warps, int r,
+TARPON_DEVICE float gathered_row(const AttendStorage<Config> &storage, int head, int heads,
+                                 int warps, int r,
                                  float (&x)[HeadVector<Config::kHeadDim>::kElems]) {
     using Head = HeadVector<Config::kHeadDim>;
     using Rows = float[Config::kRows][Config::kHeadDim];
     float sum = 0;
-    for (int warp = 0; warp < warps; ++warp) {
+    for (int warp = head; warp < warps; warp += heads) {
         const auto &rows = reinterpret_cast<const Rows *>(storage.stages)[warp];
         TARPON_UNROLL
         for (int i = 0; Head::owns() && i < Head::kElems; ++i) {
             const float part = ptx::ld_shared(&rows[r][Head::channel(i)]);
-            x[i] = warp == 0 ? part : x[i] + part;
+            x[i] = warp == head ? part : x[i] + part;
         }
         sum += ptx::ld_shared(&storage.sums[warp][r]);
     }
@@ -122,30 +129,33 @@ TARPON_DEVICE float gathered_row(const AttendStorage<Config> &storage, int warps
 
 // [warp] Scales a row, rotates it back and stores it.
 template <class Config>
-TARPON_DEVICE void finish_row(const AttendParams &p, const Work &w, int r, float sum,
+TARPON_DEVICE void finish_row(const AttendParams &p, const Work &w, int head, int r, float sum,
                               float (&x)[HeadVector<Config::kHeadDim>::kElems]) {
     const float inverse = sum > 0 ? 1 / sum : 0.0f;
     TARPON_UNROLL
     for (int i = 0; i < HeadVector<Config::kHeadDim>::kElems; ++i)
         x[i] *= inverse;
     rotate_vector<Config::kHeadDim>(p.plan, x);
-    store_vector<Config::kHeadDim>(p.o, p.plan.element, w.element(p, r), p.vectors, x);
+    store_vector<Config::kHeadDim>(p.o, p.plan.element, w.element(p, head, r), p.vectors, x);
 }
 
-// [block] Leaves the block's result in the workspace and announces it.
+// [block] Leaves the block's results in the workspace and announces them.
 template <class Config>
-TARPON_DEVICE void hand_over(const AttendParams &p, const Work &w, int warps, bool announce,
-                             const AttendStorage<Config> &storage) {
+TARPON_DEVICE void hand_over(const AttendParams &p, const Work &w, int heads, int warps,
+                             bool announce, const AttendStorage<Config> &storage) {
     using Head = HeadVector<Config::kHeadDim>;
-    auto &partial = reinterpret_cast<Partial<Config> *>(p.partials)[ptx::block_idx()];
-    for (int r = ptx::warp_id(); r < w.rows; r += kKernelWarps) {
+    auto *partials =
+        reinterpret_cast<Partial<Config> *>(p.partials) + int64_t{ptx::block_idx()} * heads;
+    for (int i = ptx::warp_id(); i < heads * w.rows; i += kKernelWarps) {
+        const int head = i / w.rows, r = i % w.rows;
+        Partial<Config> &partial = partials[head];
         float x[Head::kElems] = {};
-        const float sum = gathered_row<Config>(storage, warps, r, x);
+        const float sum = gathered_row<Config>(storage, head, heads, warps, r, x);
         TARPON_UNROLL
-        for (int i = 0; Head::owns() && i < Head::kElems; ++i)
-            ptx::st_global(&partial.out[r][Head::channel(i)], x[i]);
+        for (int e = 0; Head::owns() && e < Head::kElems; ++e)
+            ptx::st_global(&partial.out[r][Head::channel(e)], x[e]);
         if (ptx::lane_id() == 0) {
-            ptx::st_global(&partial.top[r], ptx::ld_shared(&storage.tops[0][r]));
+            ptx::st_global(&partial.top[r], ptx::ld_shared(&storage.tops[head][r]));
             ptx::st_global(&partial.sum[r], sum);
         }
     }
@@ -172,14 +182,18 @@ TARPON_DEVICE void await_group(const AttendParams &p, int count) {
 
 // [block] Adds up the results of the last `count` blocks, this one included, in their order.
 template <class Config>
-TARPON_DEVICE void merge(const AttendParams &p, const Work &w, int count) {
+TARPON_DEVICE void merge(const AttendParams &p, const Work &w, int heads, int count) {
     using Head = HeadVector<Config::kHeadDim>;
-    const auto *partials =
-        reinterpret_cast<const Partial<Config> *>(p.partials) + ptx::block_idx() - (count - 1);
-    for (int r = ptx::warp_id(); r < w.rows; r += kKernelWarps) {
+    const auto *partials = reinterpret_cast<const Partial<Config> *>(p.partials) +
+                           int64_t{ptx::block_idx() - (count - 1)} * heads;
+    for (int task = ptx::warp_id(); task < heads * w.rows; task += kKernelWarps) {
+        const int head = task / w.rows, r = task % w.rows;
+        const auto part = [&](int i) -> const Partial<Config> & {
+            return partials[i * heads + head];
+        };
         float reference = minus_infinity();
         for (int i = ptx::lane_id(); i < count; i += 32) {
-            const float top = ptx::ld_global(&partials[i].top[r]);
+            const float top = ptx::ld_global(&part(i).top[r]);
             reference = top > reference ? top : reference;
         }
         for (int mask = 1; mask < 32; mask *= 2) {
@@ -188,27 +202,20 @@ TARPON_DEVICE void merge(const AttendParams &p, const Work &w, int count) {
         }
         float x[Head::kElems] = {}, sum = 0;
         for (int i = 0; i < count; ++i) {
-            const float factor = rescale(ptx::ld_global(&partials[i].top[r]), reference);
-            sum += ptx::ld_global(&partials[i].sum[r]) * factor;
+            const float factor = rescale(ptx::ld_global(&part(i).top[r]), reference);
+            sum += ptx::ld_global(&part(i).sum[r]) * factor;
             TARPON_UNROLL
             for (int e = 0; Head::owns() && e < Head::kElems; ++e)
-                x[e] += ptx::ld_global(&partials[i].out[r][Head::channel(e)]) * factor;
+                x[e] += ptx::ld_global(&part(i).out[r][Head::channel(e)]) * factor;
         }
-        finish_row<Config>(p, w, r, sum, x);
+        finish_row<Config>(p, w, head, r, sum, x);
     }
 }
 
+// [block] Attends the block's chunks of codes, a warp's own. Returns how many warps did.
 template <class Config>
-TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kKernelThreads, Config::kBlocksPerProcessor)
-    sm80_kv_attend_kernel(AttendParams p) {
-    auto &storage = shared_storage<AttendStorage<Config>>();
-    const Work work = find_work<Config>(p);
-    for (int r = ptx::warp_id(); r < Config::kRows; r += kKernelWarps)
-        prepare_row<Config>(p, work, r, storage);
-    ptx::sync_threads();
-
-    Softmax<Config> softmax;
-    softmax.begin(storage);
+TARPON_DEVICE int attend_codes(const AttendParams &p, const Work &work,
+                               AttendStorage<Config> &storage, Softmax<Config> &softmax) {
     ChunkQueue<Config> queue(p, work, storage.stages);
     queue.start();
     while (!queue.done()) {
@@ -217,27 +224,72 @@ TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kKernelThreads, Config::kBlocksPerProces
         queue.advance();
     }
     ptx::cp_async_wait<0>();
+    return queue.stage().warps;
+}
 
-    const int warps = queue.stage().warps, items = p.splits + p.recent_items;
-    gather_warps<Config>(softmax, work.recent ? 16 : p.plan.format.v_bits, warps, storage);
+// [block] The same in mode rotatekv: warps of a rotation turn its keys back together, and each scores
+// those of its head.
+template <class Config>
+TARPON_DEVICE int attend_turned(const AttendParams &p, const Work &work,
+                                AttendStorage<Config> &storage, Softmax<Config> &softmax) {
+    const StageLayout &stage = work.recent ? p.recent_stage : p.code_stage;
+    for (TurnedKeys<Config> keys(p, work, storage.stages); !keys.done(); keys.advance()) {
+        typename Softmax<Config>::Scores scores = {};
+        TARPON_NO_UNROLL
+        for (int tile = 0; tile < kChunkTiles; ++tile) {
+            ptx::sync_threads();  // the tile before has been scored, and its values added
+            keys.turn(tile);
+            if (keys.has_chunk())
+                softmax.score_turned(keys.keys(), keys.first_channel(), tile, scores);
+        }
+        if (!keys.has_chunk()) continue;
+        ptx::sync_warp();
+        keys.fetch_values(stage);
+        softmax.finish_chunk(p, work, keys.chunk(), stage, keys.values(), scores);
+    }
+    return kKernelWarps;
+}
+
+template <class Config>
+TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kKernelThreads, Config::kBlocksPerProcessor)
+    sm80_kv_attend_kernel(AttendParams p) {
+    auto &storage = shared_storage<AttendStorage<Config>>();
+    const Work work = find_work<Config>(p);
+    const int heads = Config::heads(p);
+    for (int i = ptx::warp_id(); i < heads * Config::kRows; i += kKernelWarps)
+        prepare_row<Config>(p, work, i / Config::kRows, i % Config::kRows, storage);
+    ptx::sync_threads();
+
+    Softmax<Config> softmax;
+    softmax.begin(storage, ptx::warp_id() % heads);
+    int warps;
+    if constexpr (Config::kTurnsKeys) {
+        warps = attend_turned(p, work, storage, softmax);
+    } else {
+        warps = attend_codes(p, work, storage, softmax);
+    }
+    const int v_bits = work.recent ? 16 : p.plan.format.v_bits;
+    gather_warps<Config>(softmax, v_bits, heads, warps, storage);
+    const int items = p.splits + p.recent_items;
     if (items == 1) {
-        for (int r = ptx::warp_id(); r < work.rows; r += kKernelWarps) {
+        for (int i = ptx::warp_id(); i < heads * work.rows; i += kKernelWarps) {
+            const int head = i / work.rows, r = i % work.rows;
             float x[HeadVector<Config::kHeadDim>::kElems] = {};
-            const float sum = gathered_row<Config>(storage, warps, r, x);
-            finish_row<Config>(p, work, r, sum, x);
+            const float sum = gathered_row<Config>(storage, head, heads, warps, r, x);
+            finish_row<Config>(p, work, head, r, sum, x);
         }
         return;
     }
     const bool last = ptx::block_idx() % items == items - 1;
-    hand_over<Config>(p, work, warps, !last, storage);
+    hand_over<Config>(p, work, heads, warps, !last, storage);
     if (!last) return;
     await_group(p, items - 1);
-    merge<Config>(p, work, items);
+    merge<Config>(p, work, heads, items);
 }
 
-template <int kHeadDim, int kRowTiles>
+template <int kHeadDim, int kRowTiles, Scheme kScheme>
 AttendKernel attend_kernel() {
-    using Config = AttendConfig<kHeadDim, kRowTiles>;
+    using Config = AttendConfig<kHeadDim, kRowTiles, kScheme>;
     return {sm80_kv_attend_kernel<Config>, sizeof(AttendStorage<Config>)};
 }
 

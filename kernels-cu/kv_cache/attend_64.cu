@@ -2,8 +2,13 @@
 
 namespace tarpon::kv_cache {
 
-AttendKernel attend_kernel_64(int row_tiles) {
-    return row_tiles == 1 ? attend_kernel<64, 1>() : attend_kernel<64, 2>();
+AttendKernel attend_kernel_64(Scheme scheme, int row_tiles) {
+    if (scheme == Scheme::kTarpon) {
+        return row_tiles == 1 ? attend_kernel<64, 1, Scheme::kTarpon>()
+                              : attend_kernel<64, 2, Scheme::kTarpon>();
+    }
+    return row_tiles == 1 ? attend_kernel<64, 1, Scheme::kRotatekv>()
+                          : attend_kernel<64, 2, Scheme::kRotatekv>();
 }
 
 }  // namespace tarpon::kv_cache

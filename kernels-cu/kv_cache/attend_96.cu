@@ -2,8 +2,9 @@
 
 namespace tarpon::kv_cache {
 
-AttendKernel attend_kernel_96() {
-    return attend_kernel<96, 1>();
+AttendKernel attend_kernel_96(Scheme scheme) {
+    return scheme == Scheme::kTarpon ? attend_kernel<96, 1, Scheme::kTarpon>()
+                                     : attend_kernel<96, 1, Scheme::kRotatekv>();
 }
 
 }  // namespace tarpon::kv_cache

@@ -16,9 +16,9 @@ struct AttendKernel {
 };
 
 // row_tiles: 1 or 2, as row_tiles() of config.h gives for the head size.
-AttendKernel attend_kernel_64(int row_tiles);
-AttendKernel attend_kernel_96();
-AttendKernel attend_kernel_128(int row_tiles);
-AttendKernel attend_kernel_256();
+AttendKernel attend_kernel_64(Scheme scheme, int row_tiles);
+AttendKernel attend_kernel_96(Scheme scheme);
+AttendKernel attend_kernel_128(Scheme scheme, int row_tiles);
+AttendKernel attend_kernel_256(Scheme scheme);
 
 }  // namespace tarpon::kv_cache

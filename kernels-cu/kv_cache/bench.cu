@@ -179,7 +179,7 @@ class Bench {
         p.q_scale = float(std::numbers::log2e / std::sqrt(double(f.head_dim)));
         const int64_t groups = int64_t(load.batch) * f.kv_heads * p.row_blocks;
         p.splits = select_splits(groups, load.length, device_.multiProcessorCount);
-        const DeviceArray workspace(attend_workspace_bytes(groups * p.splits, f.head_dim, p.group),
+        const DeviceArray workspace(attend_workspace_bytes(groups * p.splits, 1, f.head_dim, p.group),
                                     4);
         p.flags = workspace.as<tarpon::Ticket>();
         p.partials = workspace.as<float>() + flags_bytes(groups * p.splits) / 4;

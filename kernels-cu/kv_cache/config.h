@@ -31,19 +31,40 @@ TARPON_LAYOUT int half_rows_bytes(int head_dim) {
     return kChunkTokens * (2 * head_dim + kRowPadBytes);
 }
 
+inline constexpr int kScalePlaneBytes = 2 * kChunkTokens;
+
+// Fills in where the values are, from v_codes on: `groups` scales a token, and zero points if
+// `zeros`.
+TARPON_LAYOUT void place_values(StageLayout &s, int head_dim, int v_bits, int groups, bool zeros) {
+    const int scale_bytes = has_scales(v_bits) ? groups * kScalePlaneBytes : 0;
+    s.v_upper = s.v_codes + (v_bits == 16 ? half_rows_bytes(head_dim)
+                                          : plane_bytes(head_dim, v_bits == 3 ? 2 : v_bits));
+    s.v_scales = s.v_upper + (v_bits == 3 ? plane_bytes(head_dim, 1) : 0);
+    s.v_zeros = s.v_scales + scale_bytes;
+    s.bytes = s.v_zeros + (zeros ? scale_bytes : 0);
+    s.bytes = (s.bytes + 127) / 128 * 128;  // slots begin at a multiple of all banks
+}
+
 // Offsets for widths of K and V; `k_rows`: K is rows of binary16, as in the recent store.
 TARPON_LAYOUT StageLayout stage_offsets(int head_dim, int k_bits, int v_bits, bool k_rows) {
-    constexpr int kScaleBytes = 2 * kChunkTokens;
     StageLayout s{};
     s.k_upper =
         k_rows ? half_rows_bytes(head_dim) : plane_bytes(head_dim, k_bits == 3 ? 2 : k_bits);
     s.k_scales = s.k_upper + (k_bits == 3 ? plane_bytes(head_dim, 1) : 0);
-    s.v_codes = s.k_scales + (has_scales(k_bits) ? kScaleBytes : 0);
-    s.v_upper = s.v_codes + (v_bits == 16 ? half_rows_bytes(head_dim)
-                                          : plane_bytes(head_dim, v_bits == 3 ? 2 : v_bits));
-    s.v_scales = s.v_upper + (v_bits == 3 ? plane_bytes(head_dim, 1) : 0);
-    s.bytes = s.v_scales + (has_scales(v_bits) ? kScaleBytes : 0);
-    s.bytes = (s.bytes + 127) / 128 * 128;  // slots begin at a multiple of all banks
+    s.v_codes = s.k_scales + (has_scales(k_bits) ? kScalePlaneBytes : 0);
+    place_values(s, head_dim, v_bits, 1, false);
+    return s;
+}
+
+// Mode rotatekv: a warp's keys, turned back, as floats [head_dim][16 tokens], and when they have
+// been scored the values of its chunk. The last bytes hold the padding of values of 16 bits.
+TARPON_LAYOUT int turned_bytes(int head_dim) {
+    return half_rows_bytes(head_dim);
+}
+constexpr StageLayout turned_stage(const Format &f, int v_bits) {
+    StageLayout s{};
+    place_values(s, f.head_dim, v_bits, scale_groups(f), true);
+    s.warps = kKernelWarps, s.slots = 1;
     return s;
 }
 
@@ -68,6 +89,7 @@ constexpr StageLayout code_stage(const Format &f) {
 // Bytes of all stages of a block: those of the codes, one stage of the recent store if there is
 // one, and what the warps need to add up their results there (attend.cuh).
 constexpr int stages_bytes(const Format &f, int query_rows, bool has_recent) {
+    if (f.scheme == Scheme::kRotatekv) return kKernelWarps * turned_bytes(f.head_dim);
     const StageLayout codes = code_stage(f);
     const int sums = kKernelWarps * 4 * row_tiles(f.head_dim, query_rows) * f.head_dim * 4;
     const int recent = has_recent ? stage_offsets(f.head_dim, 16, 16, true).bytes : 0;
@@ -132,8 +154,9 @@ constexpr size_t flags_bytes(int64_t blocks) {
     return size_t(round_up(blocks * int64_t{sizeof(Ticket)}, 64));
 }
 
-constexpr size_t attend_workspace_bytes(int64_t blocks, int head_dim, int query_rows) {
-    return flags_bytes(blocks) + size_t(4 * blocks * partial_floats(head_dim, query_rows));
+// `heads`: kv heads of a block, 1 in mode tarpon.
+constexpr size_t attend_workspace_bytes(int64_t blocks, int heads, int head_dim, int query_rows) {
+    return flags_bytes(blocks) + size_t(4 * blocks * heads * partial_floats(head_dim, query_rows));
 }
 
 }  // namespace tarpon::kv_cache

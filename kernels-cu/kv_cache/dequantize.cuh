@@ -26,12 +26,16 @@ TARPON_DEVICE uint32_t value_code(const uint8_t *plane, int head_dim, int width,
     return uint32_t(ptx::ld_global_nc(row + at.byte)) >> at.bit & ((1u << width) - 1);
 }
 
-// A lane's channels of a token, as codes [plane] and scales of `bits` say.
+// A lane's channels of a token, as codes [plane], scales and, in mode rotatekv, zero points of
+// `bits` say.
 template <int kHeadDim, class CodeOf>
 TARPON_DEVICE void decode_vector(const Format &f, const uint8_t *plane, const uint8_t *scales,
-                                 int bits, int token, CodeOf code_of,
+                                 const uint8_t *zeros, int bits, int token, CodeOf code_of,
                                  float (&x)[HeadVector<kHeadDim>::kElems]) {
     using Head = HeadVector<kHeadDim>;
+    const auto half_at = [](const uint8_t *halves, int at) {
+        return to_float(ptx::ld_global_nc(reinterpret_cast<const half_t *>(halves) + at));
+    };
     TARPON_UNROLL
     for (int i = 0; i < Head::kElems; ++i) {
         const int channel = Head::channel(i);
@@ -42,11 +46,12 @@ TARPON_DEVICE void decode_vector(const Format &f, const uint8_t *plane, const ui
             code |= code_of(plane + f.page_tokens * kHeadDim / 4, kHeadDim, 1, token, channel) << 2;
         if (bits == 16) {
             x[i] = to_float(half_t{uint16_t(code)});
-        } else {
-            const half_t scale =
-                ptx::ld_global_nc(reinterpret_cast<const half_t *>(scales) + token);
-            x[i] = mul_rn(grid_level(code, bits), to_float(scale));
+            continue;
         }
+        const int at = scale_index(f, channel / group_channels(f), token);
+        const float scale = half_at(scales, at);
+        x[i] = f.scheme == Scheme::kTarpon ? mul_rn(grid_level(code, bits), scale)
+                                           : asymmetric_value(code, {scale, half_at(zeros, at)});
     }
 }
 
@@ -54,6 +59,49 @@ template <int kHeadDim>
 struct DequantizeStorage {
     float rows[kKernelWarps][kHeadDim];
 };
+
+// Where a token is read from.
+struct StoredToken {
+    int position;
+    int place;             // in its page
+    const uint8_t *page;   // null: nowhere
+    const half_t *recent;  // its entry of the recent store, or null
+};
+
+// [warp]
+TARPON_DEVICE StoredToken find_stored(const DequantizeParams &p, int64_t token) {
+    const PlanParams &plan = p.plan;
+    const Format &f = plan.format;
+    StoredToken t{};
+    const int64_t slot = ptx::ld_global_nc(&p.slots[token]);
+    if (slot < 0) return t;
+    t.position = ptx::ld_global_nc(&p.positions[token]);
+    t.place = int(slot % f.page_tokens);
+    t.page = p.pages + slot / f.page_tokens * (int64_t{f.kv_heads} * plan.layout.bytes);
+    if (!p.recent) return t;
+    const int row = ptx::ld_global_nc(&p.rows[token]);
+    const int64_t entry = recent_entry(p, row, t.position, plan.window_tokens);
+    if (entry >= 0) t.recent = p.recent + entry * (int64_t{2} * f.kv_heads * f.head_dim);
+    return t;
+}
+
+// [warp] A token's value of one head.
+template <int kHeadDim>
+TARPON_DEVICE void dequantize_value(const DequantizeParams &p, const StoredToken &t, int64_t token,
+                                    int head) {
+    const PlanParams &plan = p.plan;
+    const Format &f = plan.format;
+    float x[HeadVector<kHeadDim>::kElems];
+    if (t.recent) {
+        load_run<kHeadDim>(t.recent + (2 * head + 1) * kHeadDim, true, x);
+    } else {
+        const uint8_t *block = t.page + int64_t{head} * plan.layout.bytes;
+        decode_vector<kHeadDim>(f, block + plan.layout.v_codes, block + plan.layout.v_scales,
+                                block + plan.layout.v_zeros, f.v_bits, t.place, value_code, x);
+    }
+    rotate_vector<kHeadDim>(plan, x);
+    store_run<kHeadDim>(p.v + (token * f.kv_heads + head) * kHeadDim, false, x);
+}
 
 template <int kHeadDim>
 TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kKernelThreads, 4)
@@ -68,31 +116,15 @@ TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kKernelThreads, 4)
          task < p.tokens * f.kv_heads; task += warps) {
         const int64_t token = task / f.kv_heads;
         const int head = int(task - token * f.kv_heads);
-        const int64_t slot = ptx::ld_global_nc(&p.slots[token]);
-        if (slot < 0) continue;
-        const int position = ptx::ld_global_nc(&p.positions[token]);
-        const int row = ptx::ld_global_nc(&p.rows[token]);
-        const int place = int(slot % f.page_tokens);
-        const uint8_t *block =
-            p.pages + (slot / f.page_tokens * f.kv_heads + head) * int64_t{plan.layout.bytes};
-        const half_t *recent = nullptr;
-        const bool is_sink = position < plan.sink_tokens;
-        if (p.recent &&
-            (is_sink || position >= ptx::ld_global_nc(&p.lengths[row]) - plan.window_tokens)) {
-            const int entry = is_sink ? position : plan.sink_tokens + position % plan.ring_tokens;
-            const int64_t sequence = p.recent_index ? ptx::ld_global_nc(&p.recent_index[row]) : row;
-            recent =
-                p.recent +
-                ((sequence * (plan.sink_tokens + plan.ring_tokens) + entry) * f.kv_heads + head) *
-                    2 * kHeadDim;
-        }
-
+        const StoredToken t = find_stored(p, token);
+        if (!t.page) continue;
         float x[Head::kElems];
-        if (recent) {
-            load_run<kHeadDim>(recent, true, x);
+        if (t.recent) {
+            load_run<kHeadDim>(t.recent + 2 * head * kHeadDim, true, x);
         } else {
+            const uint8_t *block = t.page + int64_t{head} * plan.layout.bytes;
             decode_vector<kHeadDim>(f, block + plan.layout.k_codes, block + plan.layout.k_scales,
-                                    f.k_bits, place, key_code, x);
+                                    nullptr, f.k_bits, t.place, key_code, x);
         }
         rotate_vector<kHeadDim>(plan, x);
         if (plan.mean) {
@@ -101,21 +133,13 @@ TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kKernelThreads, 4)
             for (int i = 0; Head::owns() && i < Head::kElems; ++i)
                 mean[i] =
                     ptx::ld_global_nc(&plan.mean[int64_t{head} * kHeadDim + Head::channel(i)]);
-            turn_vector<kHeadDim>(plan.rope, position, scratch, mean);
+            turn_vector<kHeadDim>(plan.rope, t.position, scratch, mean);
             TARPON_UNROLL
             for (int i = 0; i < Head::kElems; ++i)
                 x[i] = add_rn(x[i], mean[i]);
         }
         store_run<kHeadDim>(p.k + task * kHeadDim, false, x);
-
-        if (recent) {
-            load_run<kHeadDim>(recent + kHeadDim, true, x);
-        } else {
-            decode_vector<kHeadDim>(f, block + plan.layout.v_codes, block + plan.layout.v_scales,
-                                    f.v_bits, place, value_code, x);
-        }
-        rotate_vector<kHeadDim>(plan, x);
-        store_run<kHeadDim>(p.v + task * kHeadDim, false, x);
+        dequantize_value<kHeadDim>(p, t, token, head);
     }
 }
 

@@ -18,6 +18,14 @@ inline constexpr int kKernelThreads = 32 * kKernelWarps;
 inline constexpr int kChunkTokens = 32;  // keys that a warp attends at once: two tiles of mma
 inline constexpr int kBaseRows = 12;     // of the Hadamard matrix of head_dim 96
 
+// Mode rotatekv: where the code of a channel of the rotated key lies, as byte offsets from the
+// beginning of a page to what its first token has there.
+struct alignas(16) KeyPlace {
+    int32_t word, upper;      // words of a tile of tokens; upper: of the upper plane, width 3
+    int32_t scale;            // binary16; the zero point is as far on in its own plane
+    uint16_t bit, upper_bit;  // of the words
+};
+
 // What a plan keeps in device memory, and numbers that both kernels need.
 struct PlanParams {
     Format format;
@@ -29,6 +37,12 @@ struct PlanParams {
     float norm_eps;
     float rotation_scale;           // 1 / sqrt(head_dim)
     uint32_t base_rows[kBaseRows];  // of head_dim 96 (hadamard/matrix.h)
+    // Mode rotatekv: heads whose keys are rotated together, and 1 / sqrt of their channels; the
+    // rotated channel of each stored one, and the place of each rotated one.
+    int rotation_heads;
+    float key_rotation_scale;
+    const int32_t *order;    // [kv_heads * head_dim]
+    const KeyPlace *places;  // likewise
     int sink_tokens, window_tokens, ring_tokens;
 };
 
@@ -39,6 +53,7 @@ struct AppendParams {
     int64_t tokens;
     const int64_t *slots;
     const int32_t *positions, *rows, *lengths, *recent_index;
+    const int32_t *sink_positions;  // [batch, sink_tokens]; null: 0, 1, ..
     uint8_t *pages;
     half_t *recent;
 };
@@ -49,14 +64,16 @@ struct DequantizeParams {
     int64_t tokens;
     const int64_t *slots;
     const int32_t *positions, *rows, *lengths, *recent_index;
+    const int32_t *sink_positions;  // [batch, sink_tokens]; null: 0, 1, ..
     const uint8_t *pages;
     const half_t *recent;  // null: everything is read from pages
 };
 
 // Where a warp's copies of a chunk are in its slot of shared memory: K codes, their upper plane
-// (width 3), K scales, and the same of V; offsets in bytes, multiples of 16.
+// (width 3), K scales, and the same of V, with zero points in mode rotatekv, which copies no K;
+// offsets in bytes, multiples of 16.
 struct StageLayout {
-    int k_codes, k_upper, k_scales, v_codes, v_upper, v_scales, bytes;
+    int k_codes, k_upper, k_scales, v_codes, v_upper, v_scales, v_zeros, bytes;
     int warps, slots;  // warps that attend, and the slots of each
 };
 
@@ -78,10 +95,11 @@ struct AttendParams {
     const int32_t *page_table;
     int64_t table_stride;
     const int32_t *lengths, *recent_index;
+    const int32_t *sink_positions;  // as in append
     const uint8_t *pages;
     const half_t *recent;
     Ticket *flags;    // [blocks]
-    float *partials;  // [blocks][kRows * (head_dim + 2)]
+    float *partials;  // [blocks][heads of a block][kRows * (head_dim + 2)]
     Ticket ticket;
     // Pairs of RoPE whose mean is not zero, filled up to a multiple of 8 with any pair and zeros.
     const int32_t *mean_pairs;        // [kv_heads][pair_stride]
@@ -90,7 +108,7 @@ struct AttendParams {
     int pair_stride;                  // a multiple of 8
     const TurnFragment *turns;        // [2 tiles][pairs][8]
     int queries, group, q_heads;
-    int row_blocks;            // blocks of query rows of a kv head
+    int row_blocks;            // blocks of query rows of a kv head, or of a rotation's heads
     int splits, recent_items;  // of the keys
     float q_scale;             // of q; with log2(e) in it unless there is a softcap
     float softcap, cap_scale;  // softcap and softcap * log2(e); 0: off

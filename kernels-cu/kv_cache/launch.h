@@ -8,6 +8,9 @@
 
 namespace tarpon::kv_cache {
 
+// Cold: gives append the shared memory that it needs on the current device.
+cudaError_t prepare_append(const Format &format);
+
 // Cold: gives attention its shared memory on the current device. query_rows: as attend() will have,
 // queries times heads of a group.
 cudaError_t prepare_attend(const Format &format, int max_query_rows, bool has_recent);

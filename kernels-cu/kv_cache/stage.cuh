@@ -38,28 +38,70 @@ TARPON_DEVICE void copy_value_plane(uint8_t *to, const uint8_t *from, int width,
     }
 }
 
-// Rows of binary16: row_of(token) for the first `valid` ones.
+// Bits of the first `count` tokens of a chunk.
+TARPON_DEVICE uint32_t first_tokens(int count) {
+    return count >= kChunkTokens ? 0xffffffffu : (1u << count) - 1;
+}
+
+// Rows of binary16: row_of(token) for the tokens whose bit is set in `there`, zeros for the others.
 template <int kHeadDim, class RowOf>
-TARPON_DEVICE void copy_half_rows(uint8_t *to, int valid, RowOf row_of) {
+TARPON_DEVICE void copy_half_rows(uint8_t *to, uint32_t there, RowOf row_of) {
     constexpr int kPieces = kHeadDim / 8;
     for (int i = ptx::lane_id(); i < kChunkTokens * kPieces; i += 32) {
         const int token = i / kPieces, piece = i % kPieces;
-        const half_t *from = row_of(token < valid ? token : 0) + 8 * piece;
+        const bool is_there = there >> token & 1;
+        const half_t *from = row_of(is_there ? token : 0) + 8 * piece;
         ptx::cp_async_16(to + half_row(token) * (2 * kHeadDim + kRowPadBytes) + 16 * piece, from,
-                         token < valid ? 16 : 0);
+                         is_there ? 16 : 0);
     }
 }
 
+// The values of a chunk of the pages' codes: `place` in the page is that of its first token.
+template <class Config>
+TARPON_DEVICE void copy_values(const PlanParams &plan, const uint8_t *block, int place, int valid,
+                               const StageLayout &s, uint8_t *slot) {
+    constexpr int kHeadDim = Config::kHeadDim;
+    const Format &f = plan.format;
+    const uint8_t *values = block + plan.layout.v_codes;
+    if (f.v_bits == 16) {
+        const auto *rows = reinterpret_cast<const half_t *>(values) + place * kHeadDim;
+        copy_half_rows<kHeadDim>(slot + s.v_codes, first_tokens(valid),
+                                 [&](int token) { return rows + token * kHeadDim; });
+        return;
+    }
+    const int width = code_width(f.v_bits);
+    copy_value_plane<kHeadDim>(slot + s.v_codes, values + place * kHeadDim * width / 8, width,
+                               valid);
+    if (f.v_bits == 3) {
+        copy_value_plane<kHeadDim>(slot + s.v_upper,
+                                   values + (2 * f.page_tokens + place) * kHeadDim / 8, 1, valid);
+    }
+    TARPON_UNROLL
+    for (int group = 0; group < Config::kValueGroups; ++group) {
+        const int from = 2 * scale_index(f, group, place), to = group * kScalePlaneBytes;
+        copy_bytes(slot + s.v_scales + to, block + plan.layout.v_scales + from, kScalePlaneBytes,
+                   2 * valid);
+        if constexpr (Config::kTurnsKeys)
+            copy_bytes(slot + s.v_zeros + to, block + plan.layout.v_zeros + from, kScalePlaneBytes,
+                       2 * valid);
+    }
+}
+
+// A head's block of a page.
+TARPON_DEVICE const uint8_t *head_block(const AttendParams &p, int page, int kv_head) {
+    return p.pages +
+           (int64_t{page} * p.plan.format.kv_heads + kv_head) * int64_t{p.plan.layout.bytes};
+}
+
 // A chunk of the pages' codes. All of it lies in one page.
-template <int kHeadDim>
+template <class Config>
 TARPON_DEVICE void copy_codes(const AttendParams &p, const Work &w, int first, int page,
                               const StageLayout &s, uint8_t *slot) {
+    constexpr int kHeadDim = Config::kHeadDim;
     const Format &f = p.plan.format;
     const BlockLayout &layout = p.plan.layout;
-    const uint8_t *block =
-        p.pages + (int64_t{page} * f.kv_heads + w.kv_head) * int64_t{layout.bytes};
+    const uint8_t *block = head_block(p, page, w.kv_head);
     const int place = first % f.page_tokens, valid = w.length - first;
-
     const uint8_t *keys = block + layout.k_codes;
     const int k_width = code_width(f.k_bits);
     copy_key_plane<kHeadDim>(slot + s.k_codes, keys + place * kHeadDim * k_width / 8, k_width,
@@ -69,47 +111,47 @@ TARPON_DEVICE void copy_codes(const AttendParams &p, const Work &w, int first, i
                                  keys + (2 * f.page_tokens + place) * kHeadDim / 8, 1, valid);
     }
     if (f.k_bits < 16) {
-        copy_bytes(slot + s.k_scales, block + layout.k_scales + 2 * place, 2 * kChunkTokens,
+        copy_bytes(slot + s.k_scales, block + layout.k_scales + 2 * place, kScalePlaneBytes,
                    2 * valid);
     }
-    const uint8_t *values = block + layout.v_codes;
-    if (f.v_bits == 16) {
-        const auto *rows = reinterpret_cast<const half_t *>(values) + place * kHeadDim;
-        copy_half_rows<kHeadDim>(slot + s.v_codes, valid,
-                                 [&](int token) { return rows + token * kHeadDim; });
-        return;
-    }
-    const int v_width = code_width(f.v_bits);
-    copy_value_plane<kHeadDim>(slot + s.v_codes, values + place * kHeadDim * v_width / 8, v_width,
-                               valid);
-    if (f.v_bits == 3) {
-        copy_value_plane<kHeadDim>(slot + s.v_upper,
-                                   values + (2 * f.page_tokens + place) * kHeadDim / 8, 1, valid);
-    }
-    copy_bytes(slot + s.v_scales, block + layout.v_scales + 2 * place, 2 * kChunkTokens, 2 * valid);
+    copy_values<Config>(p.plan, block, place, valid, s, slot);
 }
 
-// A chunk of sinks or of the window.
+// The recent store's keys of one head of a sequence, an entry a token; values are head_dim further.
+struct RecentRows {
+    const half_t *first;
+    int64_t entry_elems;
+    int sink_tokens, ring_tokens;
+
+    TARPON_DEVICE RecentRows(const AttendParams &p, const Work &w, int kv_head)
+        : entry_elems(int64_t{2} * p.plan.format.kv_heads * p.plan.format.head_dim),
+          sink_tokens(p.plan.sink_tokens),
+          ring_tokens(p.plan.ring_tokens) {
+        const int64_t sequence = p.recent_index ? ptx::ld_global_nc(&p.recent_index[w.row]) : w.row;
+        first = p.recent + sequence * (sink_tokens + ring_tokens) * entry_elems +
+                int64_t{2} * kv_head * p.plan.format.head_dim;
+    }
+    TARPON_DEVICE const half_t *key(const Chunk &chunk, int token) const {
+        const int at = chunk.first + token;
+        return first + (chunk.sinks ? at : sink_tokens + at % ring_tokens) * entry_elems;
+    }
+};
+
+// [warp] The tokens of a chunk that the store has: the ring has no sinks.
+TARPON_DEVICE uint32_t recent_tokens(const Work &w, const Chunk &chunk) {
+    return first_tokens(chunk.high - chunk.first) & ~hidden_keys(w, chunk);
+}
+
+// [warp] A chunk of sinks or of the window.
 template <int kHeadDim>
 TARPON_DEVICE void copy_recent(const AttendParams &p, const Work &w, const Chunk &chunk,
                                const StageLayout &s, uint8_t *slot) {
-    const PlanParams &plan = p.plan;
-    const int64_t sequence = p.recent_index ? ptx::ld_global_nc(&p.recent_index[w.row]) : w.row;
-    const int64_t entry_elems = int64_t{2} * plan.format.kv_heads * kHeadDim;
-    const half_t *store = p.recent +
-                          sequence * (plan.sink_tokens + plan.ring_tokens) * entry_elems +
-                          int64_t{2} * w.kv_head * kHeadDim;
-    const int valid = chunk.high - chunk.first;
-    const auto entry = [&](int token) {
-        const int position = chunk.first + token;
-        const int place = chunk.low == 0 && position < w.begin
-                              ? position
-                              : plan.sink_tokens + position % plan.ring_tokens;
-        return store + place * entry_elems;
-    };
-    copy_half_rows<kHeadDim>(slot + s.k_codes, valid, entry);
-    copy_half_rows<kHeadDim>(slot + s.v_codes, valid,
-                             [&](int token) { return entry(token) + kHeadDim; });
+    const RecentRows rows(p, w, w.kv_head);
+    const uint32_t there = recent_tokens(w, chunk);
+    copy_half_rows<kHeadDim>(slot + s.k_codes, there,
+                             [&](int token) { return rows.key(chunk, token); });
+    copy_half_rows<kHeadDim>(slot + s.v_codes, there,
+                             [&](int token) { return rows.key(chunk, token) + kHeadDim; });
 }
 
 // Waits until all but the newest `pending` groups of copies have arrived; at most 3.
@@ -175,7 +217,7 @@ class ChunkQueue {
             if (w_.recent) {
                 copy_recent<Config::kHeadDim>(p_, w_, chunk_at(w_, next_), stage_, slot);
             } else {
-                copy_codes<Config::kHeadDim>(p_, w_, next_ * kChunkTokens, page_, stage_, slot);
+                copy_codes<Config>(p_, w_, next_ * kChunkTokens, page_, stage_, slot);
             }
             next_ += stage_.warps;
             look_up();

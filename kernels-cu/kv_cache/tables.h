@@ -1,4 +1,5 @@
-// Tables that attention's mean term reads, made once for a plan. Host only.
+// Tables that kernels read, made once for a plan: of attention's mean term, and of mode rotatekv's
+// order. Host only.
 #pragma once
 
 #include <cstdint>
@@ -53,6 +54,25 @@ inline std::vector<TurnFragment> turn_fragments(const RopeTables &rope) {
         }
     }
     return fragments;
+}
+
+// Mode rotatekv: for every channel of the rotated key, where the stored channel lies that it became.
+// order [kv_heads * head_dim].
+inline std::vector<KeyPlace> key_places(const Format &f, const std::vector<int32_t> &order) {
+    const BlockLayout layout = block_layout(f);
+    const int width = f.k_bits == 3 ? 2 : f.k_bits, per_word = 32 / width;
+    std::vector<KeyPlace> places(order.size());
+    for (size_t stored = 0; stored < order.size(); ++stored) {
+        const int head = int(stored) / f.head_dim, channel = int(stored) % f.head_dim;
+        const int block = head * layout.bytes, codes = block + layout.k_codes;
+        places[order[stored]] = {
+            codes + 4 * k_word_index(f.head_dim, width, 0, channel / per_word),
+            codes + f.page_tokens * f.head_dim / 4 +
+                4 * k_word_index(f.head_dim, 1, 0, channel / 32),
+            block + layout.k_scales + 2 * scale_index(f, channel / group_channels(f), 0),
+            uint16_t(channel % per_word * width), uint16_t(channel % 32)};
+    }
+    return places;
 }
 
 }  // namespace tarpon::kv_cache

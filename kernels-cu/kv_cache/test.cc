@@ -124,7 +124,7 @@ class Cache {
         return int64_t(shape_.lengths.size()) * shape_.format.kv_heads * params_.row_blocks;
     }
     size_t workspace_words(int splits) const {
-        return attend_workspace_bytes(groups() * (splits + params_.recent_items),
+        return attend_workspace_bytes(groups() * (splits + params_.recent_items), 1,
                                       shape_.format.head_dim, shape_.queries * shape_.group) /
                4;
     }

@@ -205,4 +205,35 @@ TARPON_DEVICE void rotate_vector(const PlanParams &plan, float (&x)[HeadVector<k
         x[i] = mul_rn(x[i], plan.rotation_scale);
 }
 
+// [warp] The place of a token among the sinks of its row, -1 if it is none. positions
+// [batch, sink_tokens]; null: the first tokens are.
+TARPON_DEVICE int sink_place(const int32_t *positions, int sink_tokens, int row, int position) {
+    if (!positions) return position < sink_tokens ? position : -1;
+    int place = -1;
+    TARPON_NO_UNROLL
+    for (int i = ptx::lane_id(); i < sink_tokens; i += 32) {
+        if (ptx::ld_global_nc(&positions[int64_t{row} * sink_tokens + i]) == position) place = i;
+    }
+    TARPON_UNROLL
+    for (int mask = 16; mask > 0; mask /= 2) {
+        const int other = ptx::shfl_xor(place, mask);
+        place = other > place ? other : place;
+    }
+    return place;
+}
+
+// [warp] Which entry of its row's store in 16 bits a token has, -1 if none: a sink's, or one of the
+// ring if it is among the last `kept`. Params: of append or dequantize.
+template <class Params>
+TARPON_DEVICE int64_t recent_entry(const Params &p, int row, int position, int kept) {
+    const PlanParams &plan = p.plan;
+    int place = sink_place(p.sink_positions, plan.sink_tokens, row, position);
+    if (place < 0) {
+        if (position < ptx::ld_global_nc(&p.lengths[row]) - kept) return -1;
+        place = plan.sink_tokens + position % plan.ring_tokens;
+    }
+    const int64_t sequence = p.recent_index ? ptx::ld_global_nc(&p.recent_index[row]) : row;
+    return sequence * (plan.sink_tokens + plan.ring_tokens) + place;
+}
+
 }  // namespace tarpon::kv_cache

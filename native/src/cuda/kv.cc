@@ -1,4 +1,4 @@
-// Plans of the KV cache on GPUs, mode tarpon. Compiled twice, as backend.cc is: with cudart and
+// Plans of the KV cache on GPUs. Compiled twice, as backend.cc is: with cudart and
 // with the simulated runtime. A plan keeps the tables of RoPE and the calibration in device memory;
 // a run launches one kernel (kernels-cu/kv_cache/launch.h).
 #include "cuda/kv.h"
@@ -55,14 +55,6 @@ class DeviceArrays {
     std::vector<void *> addresses_;
 };
 
-tarpon_status refuse_sink_positions(const char *call, const int32_t *positions) noexcept {
-    if (!positions) return TARPON_OK;
-    return set_error(TARPON_ERROR_UNSUPPORTED,
-                     "kv %s: sink_positions is %p; on this device sinks are the first tokens of a "
-                     "sequence, and it must be NULL",
-                     call, static_cast<const void *>(positions));
-}
-
 class Sm80Kv final : public KvPlan {
   public:
     Sm80Kv(Device &device, const KvProblem &problem) : problem_(problem), memory_(device) {
@@ -74,14 +66,13 @@ class Sm80Kv final : public KvPlan {
         fill_plan(tables);
         fill_attend(tables.view);
         DeviceGuard guard(ordinal_);
+        check_cuda(prepare_append(problem_.format), "cudaFuncSetAttribute of the append kernel");
         check_cuda(prepare_attend(problem_.format, kKvMaxQueries * group(), recent_items_ > 0),
                    "cudaFuncSetAttribute of the attention kernels");
     }
 
     tarpon_status append(const tarpon_kv_append_args &a,
                          const Stream *stream) const noexcept override {
-        const tarpon_status status = refuse_sink_positions("append", a.sink_positions);
-        if (status != TARPON_OK) return status;
         AppendParams p{};
         p.plan = plan_;
         p.k = a.k, p.v = a.v;
@@ -92,16 +83,15 @@ class Sm80Kv final : public KvPlan {
         p.rows = a.rows;
         p.lengths = a.lengths;
         p.recent_index = a.recent_index;
+        p.sink_positions = a.sink_positions;
         p.pages = static_cast<uint8_t *>(a.pages);
         p.recent = static_cast<half_t *>(a.recent);
         return run([&] { return kv_cache::append(p, raw(stream)); },
-                   "the launch of sm80_kv_append_kernel");
+                   "the launch of an append kernel");
     }
 
     tarpon_status attend(const tarpon_kv_attend_args &a,
                          const Stream *stream) const noexcept override {
-        const tarpon_status status = refuse_sink_positions("attend", a.sink_positions);
-        if (status != TARPON_OK) return status;
         const int64_t groups = groups_of(a.batch, a.queries);
         const int splits = select_splits(groups, a.max_length, processors_);
         const int64_t blocks = groups * (splits + recent_items_);
@@ -120,6 +110,7 @@ class Sm80Kv final : public KvPlan {
         p.table_stride = a.table_stride;
         p.lengths = a.lengths;
         p.recent_index = a.recent_index;
+        p.sink_positions = a.sink_positions;
         p.pages = static_cast<const uint8_t *>(a.pages);
         p.recent = static_cast<const half_t *>(a.recent);
         p.flags = static_cast<Ticket *>(a.workspace);
@@ -129,13 +120,11 @@ class Sm80Kv final : public KvPlan {
         p.row_blocks = row_blocks(a.queries);
         p.splits = splits;
         return run([&] { return kv_cache::attend(p, groups, raw(stream)); },
-                   "the launch of sm80_kv_attend_kernel");
+                   "the launch of an attention kernel");
     }
 
     tarpon_status dequantize(const tarpon_kv_dequantize_args &a,
                              const Stream *stream) const noexcept override {
-        const tarpon_status status = refuse_sink_positions("dequantize", a.sink_positions);
-        if (status != TARPON_OK) return status;
         DequantizeParams p{};
         p.plan = plan_;
         p.k = a.k, p.v = a.v;
@@ -145,16 +134,18 @@ class Sm80Kv final : public KvPlan {
         p.rows = a.rows;
         p.lengths = a.lengths;
         p.recent_index = a.recent_index;
+        p.sink_positions = a.sink_positions;
         p.pages = static_cast<const uint8_t *>(a.pages);
         p.recent = static_cast<const half_t *>(a.recent);
         return run([&] { return kv_cache::dequantize(p, raw(stream)); },
-                   "the launch of sm80_kv_dequantize_kernel");
+                   "the launch of a dequantize kernel");
     }
 
     size_t workspace_bytes(int64_t batch, int queries, int64_t max_length) const override {
         const int64_t blocks =
             blocks_bound(groups_of(batch, queries), max_length, processors_, recent_items_);
-        return attend_workspace_bytes(blocks, problem_.format.head_dim, queries * group());
+        return attend_workspace_bytes(blocks, block_heads_, problem_.format.head_dim,
+                                      queries * group());
     }
 
     const char *variant() const override { return "sm80_mma"; }
@@ -166,9 +157,9 @@ class Sm80Kv final : public KvPlan {
         const int block_rows = 4 * row_tiles(problem_.format.head_dim, rows);
         return (rows + block_rows - 1) / block_rows;
     }
-    // Blocks of query rows over all sequences and kv heads.
+    // Blocks of query rows over all sequences and kv heads, or those that a block has together.
     int64_t groups_of(int64_t batch, int queries) const {
-        return batch * problem_.format.kv_heads * row_blocks(queries);
+        return batch * (problem_.format.kv_heads / block_heads_) * row_blocks(queries);
     }
 
     void fill_plan(const KvTables &tables) {
@@ -188,6 +179,13 @@ class Sm80Kv final : public KvPlan {
         const int base = hadamard::decompose(f.head_dim).base;
         for (int i = 0; i < base && base > 1; ++i)
             plan_.base_rows[i] = hadamard::base_rows(base)[i];
+        if (problem_.rotatekv()) {
+            plan_.rotation_heads = block_heads_ = rotatekv_group_heads(f.kv_heads);
+            plan_.key_rotation_scale =
+                static_cast<float>(1 / std::sqrt(static_cast<double>(block_heads_ * f.head_dim)));
+            plan_.order = memory_.add(problem_.k_order);
+            plan_.places = memory_.add(key_places(f, problem_.k_order));
+        }
         plan_.sink_tokens = problem_.sink_tokens;
         plan_.window_tokens = problem_.window_tokens;
         plan_.ring_tokens = kv_ring_tokens(problem_);
@@ -226,6 +224,7 @@ class Sm80Kv final : public KvPlan {
     const KvProblem problem_;
     DeviceArrays memory_;
     int ordinal_ = 0, processors_ = 0, recent_items_ = 0;
+    int block_heads_ = 1;  // kv heads that a block of attention takes
     PlanParams plan_{};
     AttendParams attend_{};
 };
@@ -233,12 +232,6 @@ class Sm80Kv final : public KvPlan {
 }  // namespace
 
 std::unique_ptr<KvPlan> create_kv_plan(Device &device, const KvProblem &problem) {
-    if (problem.rotatekv()) {
-        fail(
-            TARPON_ERROR_UNSUPPORTED,
-            "desc->mode is TARPON_KV_MODE_ROTATEKV (1); this device has TARPON_KV_MODE_TARPON (0), "
-            "the CPU device has both");
-    }
     return std::make_unique<Sm80Kv>(device, problem);
 }
 
