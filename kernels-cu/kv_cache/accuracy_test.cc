@@ -281,12 +281,15 @@ void print(int bits, const Comparison &c) {
 TARPON_TEST(test_kv_values_on_gaussian_data) {
     const Data data = draw(make_model(false), kTokens, 31);
     const std::vector<float> no_mean(kChannels);
-    // What a uniform grid of the given width leaves of a Gaussian, and 3% for one scale a vector.
+    // 0.125 is the bar of the design; the others are 4% above what was measured.
     const struct {
         int bits;
         double most, bits_per_value;
-    } cases[] = {
-        {2, 0.125, 2.125}, {3, 0.039, 3.125}, {4, 0.0121, 4.125}, {8, 1e-4, 8.125}, {16, 1e-6, 16}};
+    } cases[] = {{2, 0.125, 2.125},
+                 {3, 0.0375, 3.125},
+                 {4, 0.0108, 4.125},
+                 {8, 5e-5, 8.125},
+                 {16, 1e-6, 16}};
     for (const auto &c : cases) {
         std::vector<float> k = data.k, v = data.v;
         const double bits = tarpon_round_trip(no_mean, c.bits, c.bits, k, v);
@@ -302,9 +305,10 @@ TARPON_TEST(test_kv_outputs_on_outlier_data_2_bits) {
     const Comparison c = compare_schemes(2);
     print(2, c);
     CHECK(c.tarpon.bits <= 2.25, "%.3f bits a value", c.tarpon.bits);
-    CHECK(c.tarpon.output_error <= 0.425, "%.4f, 8%% above what was measured",
+    CHECK(c.tarpon.output_error <= 0.424, "%.4f, 8%% above what was measured",
           c.tarpon.output_error);
     CHECK(c.fp16.output_error <= 1e-3, "16 bits: %.3g", c.fp16.output_error);
+    // The bars of the design.
     CHECK(c.tarpon.output_error <= 0.60 * c.kivi.output_error, "tarpon %.4f, KIVI %.4f",
           c.tarpon.output_error, c.kivi.output_error);
     CHECK(c.tarpon.output_error <= 0.10 * c.plain.output_error, "tarpon %.4f, plain %.4f",
@@ -319,7 +323,7 @@ TARPON_TEST(test_kv_outputs_on_outlier_data_3_and_4_bits) {
     const struct {
         int bits;
         double of_rotatekv, of_kivi, most;
-    } cases[] = {{3, 0.85, 0.85, 0.24}, {4, 1.0, 0.85, 0.136}};
+    } cases[] = {{3, 0.85, 0.60, 0.234}, {4, 0.90, 0.72, 0.126}};
     for (const auto &bound : cases) {
         const Comparison c = compare_schemes(bound.bits);
         print(bound.bits, c);

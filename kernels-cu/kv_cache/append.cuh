@@ -97,12 +97,12 @@ TARPON_DEVICE StoredRange encode_vector(const float *row, int bits, ChannelOf ch
         return {};
     }
     if constexpr (kScheme == Scheme::kTarpon) {
-        const half_t scale = grid_scale(shared_spread<kHeadDim>(row), kHeadDim, bits);
-        const float inverse = grid_inverse(scale);
+        const Grid grid = shared_grid<kHeadDim>(row, bits);
+        const float inverse = grid_inverse(grid.step);
         TARPON_UNROLL
         for (int i = 0; i < Head::kElems; ++i)
             codes[i] = grid_code(x[i], inverse, bits);
-        return {scale, {}};
+        return {grid.scale, {}};
     } else {
         AsymmetricCode range = group_range<kHeadDim>(x, bits);
         const StoredRange stored = stored_range(range);

@@ -1,4 +1,5 @@
 // The page format: every code has bits of its own, planes do not meet, and packing round-trips.
+#include <cmath>
 #include <vector>
 
 #include "kv_cache/ref.h"
@@ -97,14 +98,62 @@ TARPON_TEST(test_kv_format_of_rotatekv_is_version_2) {
 TARPON_TEST(test_kv_grid_of_extreme_vectors) {
     for (int bits : {2, 3, 4, 8}) {
         std::vector<float> x(64, 0.0f);
-        CHECK_EQ(to_float(grid_scale(spread(x.data(), 64), 64, bits)), 0.0f, "zeros, %d bits",
-                 bits);
-        CHECK_EQ(grid_code(0.0f, grid_inverse(half_t{0}), bits), 1u << (bits - 1), "%d bits", bits);
-        x[3] = 1e9f;
-        const half_t scale = grid_scale(spread(x.data(), 64), 64, bits);
-        CHECK_EQ(to_float(scale), 65504.0f, "1e9, %d bits", bits);
-        CHECK_EQ(grid_code(1e9f, grid_inverse(scale), bits), (1u << bits) - 1, "%d bits", bits);
-        CHECK_EQ(grid_code(-1e9f, grid_inverse(scale), bits), 0u, "%d bits", bits);
+        Grid grid = choose_grid(x.data(), 64, bits);
+        CHECK_EQ(to_float(grid.step), 0.0f, "zeros, %d bits", bits);
+        CHECK_EQ(to_float(grid.scale), 0.0f, "zeros, %d bits", bits);
+        CHECK_EQ(grid_code(0.0f, grid_inverse(grid.step), bits), 1u << (bits - 1), "%d bits", bits);
+        // Too small for binary16, all negative: no scale below 0.
+        grid = choose_grid(std::vector<float>(64, -1e-30f).data(), 64, bits);
+        CHECK_EQ(grid.scale.bits, 0, "-1e-30, %d bits", bits);
+        for (float most : {1e9f, 1e30f}) {
+            x[3] = most;
+            grid = choose_grid(x.data(), 64, bits);
+            CHECK_EQ(to_float(grid.scale), 65504.0f, "%g, %d bits", most, bits);
+            const float inverse = grid_inverse(grid.step);
+            CHECK_EQ(grid_code(most, inverse, bits), (1u << bits) - 1, "%g, %d bits", most, bits);
+            CHECK_EQ(grid_code(-most, inverse, bits), 0u, "%g, %d bits", most, bits);
+        }
+    }
+}
+
+// Of both steps the one is taken whose codes leave the lesser error under their best scale, in
+// binary64. Up to 4 bits some vectors are clipped.
+TARPON_TEST(test_kv_grid_takes_the_better_step) {
+    Random random(5);
+    constexpr int kDim = 128;
+    for (int bits : {2, 3, 4, 8}) {
+        int clipped = 0;
+        for (int i = 0; i < 40; ++i) {
+            std::vector<float> x(kDim);
+            for (float &value : x)
+                value = float(i % 2 == 1 ? random.normal() : random.uniform(-1, 1));
+            const Spread s = spread(x.data(), kDim);
+            double errors[kGridSteps], scales[kGridSteps];
+            for (int which = 0; which < kGridSteps; ++which) {
+                const float inverse = grid_inverse(grid_step(s, kDim, bits, which));
+                const auto level = [&](float value) {
+                    return double(grid_level(grid_code(value, inverse, bits), bits));
+                };
+                double dot = 0, square = 0;
+                for (float value : x) {
+                    dot += value * level(value);
+                    square += level(value) * level(value);
+                }
+                scales[which] = dot / square;
+                errors[which] = 0;
+                for (float value : x)
+                    errors[which] += std::pow(value - scales[which] * level(value), 2);
+            }
+            const int better = errors[1] < errors[0] ? 1 : 0;
+            clipped += better;
+            const Grid grid = choose_grid(x.data(), kDim, bits);
+            CHECK_EQ(grid.step.bits, grid_step(s, kDim, bits, better).bits, "%d bits, vector %d",
+                     bits, i);
+            CHECK_NEAR(to_float(grid.scale) / scales[better], 1, 1.0 / 2048, "%d bits, vector %d",
+                       bits, i);
+        }
+        CHECK(bits == 8 ? clipped == 0 : clipped > 0 && clipped < 40,
+              "%d bits: %d of 40 are clipped", bits, clipped);
     }
 }
 

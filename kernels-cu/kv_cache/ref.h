@@ -34,11 +34,11 @@ inline void encode(const Format &f, int bits, const float *x, Encoded *out) {
         return;
     }
     if (f.scheme == Scheme::kTarpon) {
-        const half_t scale = grid_scale(spread(x, f.head_dim), f.head_dim, bits);
-        const float inverse = grid_inverse(scale);
+        const Grid grid = choose_grid(x, f.head_dim, bits);
+        const float inverse = grid_inverse(grid.step);
         for (int i = 0; i < f.head_dim; ++i)
             out->codes[i] = uint16_t(grid_code(x[i], inverse, bits));
-        out->ranges[0] = {scale, {}};
+        out->ranges[0] = {grid.scale, {}};
         return;
     }
     const int count = group_channels(f);

@@ -101,17 +101,21 @@ struct Spread {
     float sum_squares, absmax;
 };
 
+inline float add_halves(float (&sums)[16]) {
+    for (int h = 8; h > 0; h /= 2) {
+        for (int i = 0; i < h; ++i)
+            sums[i] = add_rn(sums[i], sums[i + h]);
+    }
+    return sums[0];
+}
+
 inline Spread spread(const float *x, int head_dim) {
     float sums[16] = {}, absmax = 0;
     for (int i = 0; i < head_dim; ++i) {
         sums[i % 16] = add_rn(sums[i % 16], mul_rn(x[i], x[i]));
         absmax = std::fabs(x[i]) > absmax ? std::fabs(x[i]) : absmax;
     }
-    for (int h = 8; h > 0; h /= 2) {
-        for (int i = 0; i < h; ++i)
-            sums[i] = add_rn(sums[i], sums[i + h]);
-    }
-    return {sums[0], absmax};
+    return {add_halves(sums), absmax};
 }
 
 // The factor of RMSNorm: 1 / sqrt(mean square + eps).
@@ -128,18 +132,26 @@ inline void rms_norm(const float *weight, float eps, int head_dim, float *x) {
 
 // ---- Mode tarpon: a grid around zero ----------------------------------------------------------
 
+// Codes and scale of a vector are chosen together. Of two steps the one whose codes can come closest
+// to the vector makes the codes; and what is stored is not the step, but the scale that fits these
+// codes best. It is the factor by which least squares turn levels into values, so what is lost is at
+// right angles to what is kept: errors of many tokens average out in attention's sums, where values
+// that are all too small or too large would not.
+
 // Step of the uniform grid with 2^bits levels that codes a standard normal with the least mean
 // squared error (J. Max, "Quantizing for minimum distortion", 1960, table II).
 TARPON_HOST_DEVICE float gaussian_step(int bits) {
     return bits == 2 ? 0.9957f : bits == 3 ? 0.5860f : 0.3352f;
 }
 
-// The scale of a vector: a multiple of its root mean square up to 4 bits, where clipping the tails
-// pays, and from 8 bits on what its largest value needs. Rounded to binary16 and at most 65504.
-TARPON_HOST_DEVICE half_t grid_scale(Spread s, int head_dim, int bits) {
-    const float mean_square = s.sum_squares / float(head_dim);
-    const float step = bits <= 4 ? mul_rn(gaussian_step(bits), sqrtf(mean_square))
-                                 : s.absmax / (float(1 << (bits - 1)) - 0.5f);
+// The steps to choose from, in binary16, at most 65504: the first reaches the largest value, the
+// second clips the tails of a Gaussian, which pays up to 4 bits.
+inline constexpr int kGridSteps = 2;
+
+TARPON_HOST_DEVICE half_t grid_step(Spread s, int head_dim, int bits, int which) {
+    const float step = which == 0 || bits > 4
+                           ? s.absmax / float(1 << (bits - 1))
+                           : mul_rn(gaussian_step(bits), sqrtf(s.sum_squares / float(head_dim)));
     return from_float<half_t>(step < 65504.0f ? step : 65504.0f);
 }
 
@@ -157,6 +169,56 @@ TARPON_HOST_DEVICE uint32_t grid_code(float x, float inverse, int bits) {
 // The factor of the scale that a code stands for.
 TARPON_HOST_DEVICE float grid_level(uint32_t code, int bits) {
     return float(int(code)) - (float(1 << (bits - 1)) - 0.5f);
+}
+
+// Sums over a vector: of its values times the levels of their codes, and of these levels squared (a
+// whole number of quarters below 2^24: exact in any order).
+struct GridFit {
+    float dot, square;
+};
+
+// By how much a vector's sum of squares shrinks when the levels, times the best scale, are taken off.
+TARPON_HOST_DEVICE float grid_gain(GridFit fit) {
+    return fit.dot > 0 ? mul_rn(fit.dot, fit.dot) / fit.square : 0.0f;
+}
+
+// The best scale, in binary16, at most 65504. (Codes follow the values' signs unless the step is 0,
+// where dot may be negative.)
+TARPON_HOST_DEVICE half_t grid_scale(GridFit fit) {
+    const float scale = fit.dot > 0 ? fit.dot / fit.square : 0.0f;
+    return from_float<half_t>(scale < 65504.0f ? scale : 65504.0f);
+}
+
+// dot is summed in the order of spread().
+inline GridFit grid_fit(const float *x, int head_dim, half_t step, int bits) {
+    const float inverse = grid_inverse(step);
+    float dots[16] = {}, square = 0;
+    for (int i = 0; i < head_dim; ++i) {
+        const float level = grid_level(grid_code(x[i], inverse, bits), bits);
+        dots[i % 16] = add_rn(dots[i % 16], mul_rn(x[i], level));
+        square += level * level;
+    }
+    return {add_halves(dots), square};
+}
+
+// The step of a vector's codes, and its scale. Of equal gains the first counts.
+struct Grid {
+    half_t step, scale;
+};
+
+inline Grid choose_grid(const float *x, int head_dim, int bits) {
+    const Spread s = spread(x, head_dim);
+    Grid best{};
+    float most = -1;
+    for (int which = 0; which < kGridSteps; ++which) {
+        const half_t step = grid_step(s, head_dim, bits, which);
+        const GridFit fit = grid_fit(x, head_dim, step, bits);
+        if (grid_gain(fit) > most) {
+            most = grid_gain(fit);
+            best = {step, grid_scale(fit)};
+        }
+    }
+    return best;
 }
 
 // Width 16: the value in binary16, kept finite.

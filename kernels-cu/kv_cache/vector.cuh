@@ -131,6 +131,33 @@ TARPON_DEVICE Spread shared_spread(const float *row) {
     return s;
 }
 
+// [warp] choose_grid() of scheme.h of what share_vector() laid out: each half of the warp tries a
+// step.
+template <int kHeadDim>
+TARPON_DEVICE Grid shared_grid(const float *row, int bits) {
+    static_assert(kGridSteps == 2);
+    const half_t step =
+        grid_step(shared_spread<kHeadDim>(row), kHeadDim, bits, ptx::lane_id() / 16);
+    const float inverse = grid_inverse(step);
+    GridFit fit{0, 0};
+    TARPON_UNROLL
+    for (int i = ptx::lane_id() % 16; i < kHeadDim; i += 16) {
+        const float x = ptx::ld_shared(&row[i]);
+        const float level = grid_level(grid_code(x, inverse, bits), bits);
+        fit.dot = add_rn(fit.dot, mul_rn(x, level));
+        fit.square += level * level;
+    }
+    for (int mask = 8; mask > 0; mask /= 2) {
+        fit.dot = add_rn(fit.dot, ptx::shfl_xor(fit.dot, mask));
+        fit.square += ptx::shfl_xor(fit.square, mask);
+    }
+    const float gain = grid_gain(fit);
+    const int winner = ptx::shfl(gain, 16) > ptx::shfl(gain, 0) ? 16 : 0;
+    const uint32_t grid = uint32_t{step.bits} | uint32_t{grid_scale(fit).bits} << 16;
+    const uint32_t best = ptx::shfl(grid, winner);
+    return {half_t{uint16_t(best)}, half_t{uint16_t(best >> 16)}};
+}
+
 // [warp] rms_norm() of scheme.h; weight may be null.
 template <int kHeadDim>
 TARPON_DEVICE void norm_vector(const float *weight, float eps, float *row,

@@ -33,14 +33,49 @@ float add_halves(__m512 x) {
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-void store_codes(__m512 level, float top, uint8_t *codes) {
-    const __m512 clamped =
-        _mm512_min_ps(_mm512_max_ps(level, _mm512_setzero_ps()), _mm512_set1_ps(top));
-    _mm_storeu_si128(reinterpret_cast<__m128i *>(codes),
-                     _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(clamped)));
+__m512 clamp_codes(__m512 code, float top) {
+    return _mm512_min_ps(_mm512_max_ps(code, _mm512_setzero_ps()), _mm512_set1_ps(top));
 }
 
-// grid_scale() and grid_code().
+void store_codes(__m512 code, float top, uint8_t *codes) {
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(codes),
+                     _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(clamp_codes(code, top))));
+}
+
+// What grid_code() makes of 16 values, before it becomes a whole number; half is that of the levels.
+__m512 grid_codes(const float *x, __m512 inverse, float half) {
+    const __m512 quotient = _mm512_mul_ps(_mm512_loadu_ps(x), inverse);
+    return _mm512_add_ps(_mm512_roundscale_ps(quotient, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC),
+                         _mm512_set1_ps(half));
+}
+
+__m512 grid_inverse(uint16_t step) {
+    const float value = from_half(step);
+    return _mm512_set1_ps(value > 0 ? 1.0f / value : 0.0f);
+}
+
+struct GridFit {
+    float dot, square;
+};
+
+GridFit grid_fit(const KvEncodeArgs &a, uint16_t step) {
+    const float half = static_cast<float>(1 << (a.bits - 1));
+    const __m512 inverse = grid_inverse(step);
+    __m512 dots = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
+    for (int i = 0; i < a.count; i += 16) {
+        const __m512 code = clamp_codes(grid_codes(a.x + i, inverse, half), 2 * half - 1);
+        const __m512 level = _mm512_sub_ps(code, _mm512_set1_ps(half - 0.5f));
+        dots = _mm512_add_ps(dots, _mm512_mul_ps(_mm512_loadu_ps(a.x + i), level));
+        squares = _mm512_fmadd_ps(level, level, squares);  // exact
+    }
+    return {add_halves(dots), add_halves(squares)};
+}
+
+float grid_gain(GridFit fit) {
+    return fit.dot > 0 ? fit.dot * fit.dot / fit.square : 0.0f;
+}
+
+// choose_grid() and grid_code().
 void encode_grid(const KvEncodeArgs &a) {
     __m512 sums = _mm512_setzero_ps(), most = _mm512_setzero_ps();
     for (int i = 0; i < a.count; i += 16) {
@@ -49,19 +84,21 @@ void encode_grid(const KvEncodeArgs &a) {
         most = _mm512_max_ps(most, _mm512_abs_ps(x));
     }
     const float half = static_cast<float>(1 << (a.bits - 1));
-    const float mean_square = add_halves(sums) / static_cast<float>(a.count);
-    const float step = a.bits <= 4 ? a.grid_step * square_root(mean_square)
-                                   : _mm512_reduce_max_ps(most) / (half - 0.5f);
-    *a.scale = to_half(step);
-    const float rounded = from_half(*a.scale);
-    const __m512 inverse = _mm512_set1_ps(rounded > 0 ? 1.0f / rounded : 0.0f);
-    for (int i = 0; i < a.count; i += 16) {
-        const __m512 quotient = _mm512_mul_ps(_mm512_loadu_ps(a.x + i), inverse);
-        const __m512 level =
-            _mm512_add_ps(_mm512_roundscale_ps(quotient, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC),
-                          _mm512_set1_ps(half));
-        store_codes(level, 2 * half - 1, a.codes + i);
+    uint16_t step = to_half(_mm512_reduce_max_ps(most) / half);
+    GridFit fit = grid_fit(a, step);
+    if (a.bits <= 4) {
+        const float mean_square = add_halves(sums) / static_cast<float>(a.count);
+        const uint16_t clipping = to_half(a.grid_step * square_root(mean_square));
+        const GridFit other = grid_fit(a, clipping);
+        if (grid_gain(other) > grid_gain(fit)) {
+            step = clipping;
+            fit = other;
+        }
     }
+    *a.scale = to_half(fit.dot > 0 ? fit.dot / fit.square : 0.0f);
+    const __m512 inverse = grid_inverse(step);
+    for (int i = 0; i < a.count; i += 16)
+        store_codes(grid_codes(a.x + i, inverse, half), 2 * half - 1, a.codes + i);
 }
 
 // asymmetric_range(), stored_range() and asymmetric_code().

@@ -117,11 +117,11 @@ void pack(const KvPackArgs &) {}
 // ---- Append
 
 void encode_grid(const KvEncodeArgs &a) {
-    const half_t scale = grid_scale(spread(a.x, a.count), a.count, a.bits);
-    const float inverse = grid_inverse(scale);
+    const Grid grid = choose_grid(a.x, a.count, a.bits);
+    const float inverse = grid_inverse(grid.step);
     for (int i = 0; i < a.count; ++i)
         a.codes[i] = static_cast<uint8_t>(grid_code(a.x[i], inverse, a.bits));
-    *a.scale = scale.bits;
+    *a.scale = grid.scale.bits;
 }
 
 void encode_range(const KvEncodeArgs &a) {

@@ -57,7 +57,10 @@ final class KvScheme {
         return Float.float16ToFloat(Float.floatToFloat16((float) x));
     }
 
-    /** A grid around zero with a multiple of the root mean square as its step. */
+    /**
+     * A grid around zero. The step reaches the largest value or, up to 4 bits, is a multiple of the
+     * root mean square, whichever codes with less error; the scale is that of least squares.
+     */
     private static double[] grid(double[] x, int bits) {
         double squares = 0;
         double largest = 0;
@@ -65,18 +68,42 @@ final class KvScheme {
             squares += value * value;
             largest = Math.max(largest, Math.abs(value));
         }
-        double step =
-                half(
-                        bits <= 4
-                                ? STEPS[bits] * Math.sqrt(squares / x.length)
-                                : largest / ((1 << (bits - 1)) - 0.5));
+        double[] best = scaled(x, levels(x, half(largest / (1 << (bits - 1))), bits));
+        if (bits <= 4) {
+            double step = half(STEPS[bits] * Math.sqrt(squares / x.length));
+            double[] clipped = scaled(x, levels(x, step, bits));
+            best = distance(x, clipped) < distance(x, best) ? clipped : best;
+        }
+        return best;
+    }
+
+    private static double[] levels(double[] x, double step, int bits) {
         double middle = (1 << (bits - 1)) - 0.5;
-        double[] y = new double[x.length];
+        double[] levels = new double[x.length];
         for (int i = 0; i < x.length; i++) {
             double code = Math.floor(x[i] / step) + (1 << (bits - 1));
-            y[i] = (Math.clamp(code, 0, 2 * middle) - middle) * step;
+            levels[i] = Math.clamp(code, 0, 2 * middle) - middle;
         }
-        return y;
+        return levels;
+    }
+
+    private static double[] scaled(double[] x, double[] levels) {
+        double dot = 0;
+        double square = 0;
+        for (int i = 0; i < x.length; i++) {
+            dot += x[i] * levels[i];
+            square += levels[i] * levels[i];
+        }
+        double scale = half(dot / square);
+        return Arrays.stream(levels).map(level -> level * scale).toArray();
+    }
+
+    private static double distance(double[] x, double[] y) {
+        double sum = 0;
+        for (int i = 0; i < x.length; i++) {
+            sum += (x[i] - y[i]) * (x[i] - y[i]);
+        }
+        return sum;
     }
 
     /** Between minimum and maximum, shrunk at 2 bits, with a whole zero point. */

@@ -41,9 +41,9 @@ class KvReportTest {
     /** Bounds are 5% above what was measured; the data and the codes are the same everywhere. */
     @ParameterizedTest
     @CsvSource({
-        "TARPON, 2, 2.25, 0.0926, 0.1222, 0.378",
-        "TARPON, 3, 3.25, 0.0287, 0.0381, 0.223",
-        "TARPON, 4, 4.25, 0.0087, 0.0116, 0.122",
+        "TARPON, 2, 2.25, 0.0912, 0.1205, 0.356",
+        "TARPON, 3, 3.25, 0.0271, 0.0361, 0.194",
+        "TARPON, 4, 4.25, 0.0072, 0.0096, 0.098",
         "ROTATEKV, 2, 2.50, 0.1148, 0.1536, 0.364",
         "ROTATEKV, 3, 3.50, 0.0307, 0.0402, 0.188",
         "ROTATEKV, 4, 4.50, 0.0067, 0.0088, 0.087"
@@ -63,8 +63,8 @@ class KvReportTest {
         SchemeErrors kivi = bert.row(Scheme.KIVI, 2);
         for (Scheme scheme : List.of(Scheme.TARPON, Scheme.ROTATEKV)) {
             SchemeErrors row = bert.row(scheme, 2);
-            assertTrue(row.outputError() <= 0.65 * plain.outputError(), row + " and " + plain);
-            assertTrue(row.outputError() <= 0.75 * kivi.outputError(), row + " and " + kivi);
+            assertTrue(row.outputError() <= 0.62 * plain.outputError(), row + " and " + plain);
+            assertTrue(row.outputError() <= 0.72 * kivi.outputError(), row + " and " + kivi);
         }
     }
 
