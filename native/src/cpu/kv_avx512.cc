@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "cpu/kv_ahead.inl.h"
 #include "cpu/kv_kernel.h"
 #include "cpu/kv_rotatekv.inl.h"
 
@@ -112,6 +113,7 @@ void score_halves(const KvScoreArgs &a, int tile, float *scores) {
         return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(from)));
     };
     for (int w = 0; w < words; ++w, codes += 64) {
+        __builtin_prefetch(codes + int64_t{64} * words, 0, 2);  // the next tile
         const __m512 first = load(codes), last = load(codes + 32);
 #pragma GCC unroll 8
         for (int row = 0; row < kRows; ++row) {
@@ -267,13 +269,14 @@ struct ChunkPair {
 };
 
 template <int kWidth, int kRows>
-void value_rows(const KvValueArgs &a, const float *w, float *acc) {
+void value_rows(const KvValueArgs &a, const float *w, float *acc, const KvAhead &ahead) {
     const __m512 table = [] {
         if constexpr (kBits[kWidth] <= 4)
             return level_table<kWidth>();
         else
             return _mm512_setzero_ps();
     }();
+    const int pages = value_pages(a);
     for (int c = 0; c < a.channels; c += 64) {
         const bool whole = c + 64 <= a.channels;
         __m512 sum[kRows][4];
@@ -288,6 +291,8 @@ void value_rows(const KvValueArgs &a, const float *w, float *acc) {
         }
         const uint8_t *const *page = a.pages;
         for (int t = 0, token = a.first_token; t < a.tokens; ++page, token = 0) {
+            fetch(part_of(ahead, c / 64 * pages + static_cast<int>(page - a.pages),
+                          (a.channels + 63) / 64 * pages));
             for (; t < a.tokens && token < a.page_tokens; ++t, ++token) {
                 ChunkPair<kWidth> chunks(a, *page, token, (a.first_channel + c) / 64);
 #pragma GCC unroll 4
@@ -325,6 +330,8 @@ void value_halves(const KvValueArgs &a, const float *w, float *acc, int first) {
         const auto *x = reinterpret_cast<const uint16_t *>(*page) + int64_t{token} * a.head_dim +
                         a.first_channel + first;
         for (; t < a.tokens && token < a.page_tokens; ++t, ++token, x += a.head_dim) {
+            for (int i = 0; i < kVectors; i += 2)  // rows that are read soon
+                __builtin_prefetch(x + kKvTile * a.head_dim + 16 * i, 0, 2);
             __m512 values[kVectors];
             for (int i = 0; i < kVectors; ++i) {
                 values[i] = _mm512_cvtph_ps(
@@ -345,7 +352,7 @@ void value_halves(const KvValueArgs &a, const float *w, float *acc, int first) {
 }
 
 template <int kRows>
-void value_rows_of_halves(const KvValueArgs &a, const float *w, float *acc) {
+void value_rows_of_halves(const KvValueArgs &a, const float *w, float *acc, const KvAhead &) {
     int c = 0;
     for (; c + 64 <= a.channels; c += 64)
         value_halves<kRows, 4>(a, w, acc, c);
@@ -363,12 +370,13 @@ constexpr auto value_rows_of() {
 // Rows by fours: 16 vectors of sums stay in registers.
 template <int kWidth>
 void value(const KvValueArgs &a) {
-    constexpr void (*by_rows[4])(const KvValueArgs &, const float *, float *) = {
+    constexpr void (*by_rows[4])(const KvValueArgs &, const float *, float *, const KvAhead &) = {
         value_rows_of<kWidth, 1>(), value_rows_of<kWidth, 2>(), value_rows_of<kWidth, 3>(),
         value_rows_of<kWidth, 4>()};
     for (int row = 0; row < a.rows; row += 4) {
         const int rows = a.rows - row < 4 ? a.rows - row : 4;
-        by_rows[rows - 1](a, a.w + row * a.w_stride, a.acc + row * a.acc_stride);
+        by_rows[rows - 1](a, a.w + row * a.w_stride, a.acc + row * a.acc_stride,
+                          part_of(a.ahead, row / 4, (a.rows + 3) / 4));
     }
 }
 

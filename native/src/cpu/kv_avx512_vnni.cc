@@ -13,6 +13,7 @@
 
 #include <algorithm>
 
+#include "cpu/kv_ahead.inl.h"
 #include "cpu/kv_kernel.h"
 
 namespace tarpon::cpu {
@@ -328,11 +329,12 @@ void add_to(float *acc, __m512 x) {
 }
 
 template <int kWidth, int kRows>
-void value_rows(const KvValueArgs &a, const float *w, float *acc) {
+void value_rows(const KvValueArgs &a, const float *w, float *acc, const KvAhead &ahead) {
     const int lead = a.first_token % 4, fours = (lead + a.tokens + 3) / 4;
     Weights weights;
     make_weights<kRows>(a, w, lead, &weights);
     constexpr float middle = static_cast<float>(1 << (kBits[kWidth] - 1)) - 0.5f;
+    const int pages = value_pages(a);
     const int passes = kBits[kWidth] <= 3 ? (a.channels + 63) / 64 * 2 : a.channels / 32;
     for (int pass = 0; pass < passes; ++pass) {
         Pass<kWidth> codes(a, pass);
@@ -341,6 +343,7 @@ void value_rows(const KvValueArgs &a, const float *w, float *acc) {
             even_high[row] = even_low[row] = odd_high[row] = odd_low[row] = _mm512_setzero_si512();
         const uint8_t *const *page = a.pages;
         for (int four = 0, token = a.first_token - lead; four < fours; ++page, token = 0) {
+            fetch(part_of(ahead, pass * pages + static_cast<int>(page - a.pages), passes * pages));
             codes.go_to(a, *page, token);
             const int stop = std::min(fours, four + (a.page_tokens - token) / 4);
             for (; four < stop; ++four) {
@@ -378,11 +381,12 @@ void value_rows(const KvValueArgs &a, const float *w, float *acc) {
 // Rows by fours: 16 vectors of sums stay in registers.
 template <int kWidth>
 void value(const KvValueArgs &a) {
-    constexpr void (*by_rows[4])(const KvValueArgs &, const float *, float *) = {
+    constexpr void (*by_rows[4])(const KvValueArgs &, const float *, float *, const KvAhead &) = {
         value_rows<kWidth, 1>, value_rows<kWidth, 2>, value_rows<kWidth, 3>, value_rows<kWidth, 4>};
     for (int row = 0; row < a.rows; row += 4) {
         const int rows = a.rows - row < 4 ? a.rows - row : 4;
-        by_rows[rows - 1](a, a.w + row * a.w_stride, a.acc + row * a.acc_stride);
+        by_rows[rows - 1](a, a.w + row * a.w_stride, a.acc + row * a.acc_stride,
+                          part_of(a.ahead, row / 4, (a.rows + 3) / 4));
     }
 }
 

@@ -14,6 +14,14 @@ inline constexpr int kKvTile = 16;   // tokens of a tile of K codes
 inline constexpr int kKvSteps = 64;  // positions that the angle of the first gives by tables
 inline constexpr int kKvSplitTokens = 512;
 
+// Cache lines [begin, end) of blocks, counted over all of them, that are read soon: see
+// kv_ahead.inl.h.
+struct KvAhead {
+    const uint8_t *const *blocks;
+    int block_lines;
+    int begin, end;
+};
+
 // A query as kernels want it, made once and used for all its keys. `packed` has room for
 // kv_packed_floats(); kernels that need nothing leave it alone.
 struct KvPackArgs {
@@ -83,6 +91,7 @@ struct KvValueArgs {
     int rows;
     float *acc;  // of the first channel
     int64_t acc_stride;
+    KvAhead ahead;  // asked for on the way
 };
 
 // One token in binary16 [head_dim]: scores[row * score_stride] = q[row] . x.

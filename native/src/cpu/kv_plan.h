@@ -29,6 +29,9 @@ class KvCpuPlan final : public KvPlan {
     struct AttendJob;
     struct Stretch;
     struct Angles;
+    struct CodeRange {
+        int64_t begin, end;
+    };
 
     void make_rotatekv_tables();
 
@@ -45,21 +48,26 @@ class KvCpuPlan final : public KvPlan {
 
     // attend: queries are prepared, splits of the keys attended, and their results merged.
     void prepare_queries(const AttendJob &job, int64_t row, int kv_head) const noexcept;
+    CodeRange code_range(const AttendJob &job, int64_t row) const noexcept;
+    int blocks_ahead(const AttendJob &job, int64_t row, int head, int64_t split,
+                     const uint8_t **blocks) const noexcept;
     void attend_split(const AttendJob &job, int64_t row, int first_head, int split) const noexcept;
-    void attend_codes(const Stretch &stretch, int64_t begin, int64_t end) const noexcept;
+    void attend_codes(const Stretch &stretch, int64_t begin, int64_t end,
+                      const KvAhead &ahead) const noexcept;
     void attend_recent(const Stretch &stretch, int kv_head, int64_t window_begin,
                        int64_t length) const noexcept;
     void merge_splits(const AttendJob &job, int64_t row, int kv_head) const noexcept;
 
-    void score_codes(const Stretch &stretch, int64_t first, int64_t end,
-                     float *scores) const noexcept;
-    void score_turned(const Stretch &stretch, int64_t first, int64_t end,
-                      float *scores) const noexcept;
+    void score_codes(const Stretch &stretch, int64_t first, int64_t end, float *scores,
+                     const KvAhead &ahead) const noexcept;
+    void score_turned(const Stretch &stretch, int64_t first, int64_t end, float *scores,
+                      const KvAhead &ahead) const noexcept;
     void add_mean(const float *queries, int rows, int kv_head, int64_t position, int count,
                   float *scores, int64_t stride) const noexcept;
     void mask_scores(float *scores, int count, int begin, int end) const noexcept;
     void add_values(const Stretch &stretch, int kv_head, int64_t begin, int64_t end,
-                    const float *probabilities, float *const *partials) const noexcept;
+                    const float *probabilities, float *const *partials,
+                    const KvAhead &ahead) const noexcept;
 
     int group() const { return problem_.q_heads / problem_.format.kv_heads; }
     // Heads whose keys are made together.
@@ -117,6 +125,12 @@ struct KvCpuPlan::AttendJob {
         const int64_t head = int64_t{kv_head} * group + query_row % group;
         return ((row * args->queries + query) * p.q_heads + head) * p.format.head_dim;
     }
+    // The page that holds a token.
+    const uint8_t *page(int64_t row, int64_t token) const {
+        const kv_cache::Format &f = plan->problem_.format;
+        const int64_t page = args->page_table[row * args->table_stride + token / f.page_tokens];
+        return static_cast<const uint8_t *>(args->pages) + page * kv_cache::page_bytes(f);
+    }
     int64_t position(int64_t row, int query_row) const {
         return args->lengths[row] - args->queries + query_row / plan->group();
     }
@@ -141,13 +155,7 @@ struct KvCpuPlan::Stretch {
     float *partial(int kv_head, int r) const {
         return job.partial(row, kv_head, first_query_row + r, split);
     }
-    // The page that holds a token.
-    const uint8_t *page(int64_t token) const {
-        const kv_cache::Format &f = job.plan->problem_.format;
-        const int64_t page =
-            job.args->page_table[row * job.args->table_stride + token / f.page_tokens];
-        return static_cast<const uint8_t *>(job.args->pages) + page * kv_cache::page_bytes(f);
-    }
+    const uint8_t *page(int64_t token) const { return job.page(row, token); }
     // Calls body(token, stop) for the part of each page that [begin, end) has.
     template <class Body>
     void for_pages(int64_t begin, int64_t end, Body body) const {

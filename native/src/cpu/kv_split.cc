@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/kv_ahead.inl.h"
 #include "cpu/kv_plan.h"
 
 namespace tarpon::cpu {
@@ -14,18 +15,10 @@ namespace {
 
 constexpr int kRecentTokens = 1280;  // sinks and window at most
 constexpr int kMaxHeadsATask = 4;
+constexpr int kMaxPages = kKvSplitTokens / 64 + 1;  // of a split
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 // Of scores: whole tiles before and behind the split.
 constexpr int64_t kScoreStride = kKvSplitTokens + 2 * kKvTile;
-
-// Asks for part `i` of `parts` of memory that is read soon. Pages lie anywhere, and a processor's
-// own prefetcher does not follow from one to the next; all at once would be more than it has
-// buffers for. Planes of width 16 are long enough for it.
-void prefetch(const uint8_t *from, int bytes, int i, int parts) {
-    const int begin = bytes * i / parts / 64 * 64, end = bytes * (i + 1) / parts;
-    for (int at = begin; at < end; at += 64)
-        __builtin_prefetch(from + at);
-}
 
 }  // namespace
 
@@ -62,28 +55,22 @@ void KvCpuPlan::mask_scores(float *scores, int count, int begin, int end) const 
 
 // Scores of [first, end) for the stretch's one head, straight from the codes; `first` begins a
 // tile.
-void KvCpuPlan::score_codes(const Stretch &stretch, int64_t first, int64_t end,
-                            float *scores) const noexcept {
+void KvCpuPlan::score_codes(const Stretch &stretch, int64_t first, int64_t end, float *scores,
+                            const KvAhead &ahead) const noexcept {
     const Format &f = problem_.format;
     const int head = stretch.first_head;
     const float *queries = stretch.queries(head);
+    constexpr int kTiles = 2;  // of a call
+    const int count = static_cast<int>(end - first);
+    const int calls = (count + kTiles * kKvTile - 1) / (kTiles * kKvTile);
     stretch.for_pages(first, end, [&](int64_t token, int64_t stop) {
-        constexpr int kTiles = 2;  // of a call
-        const int page_tiles = f.page_tokens / kKvTile;
         const int last = static_cast<int>((stop - 1) % f.page_tokens) / kKvTile;
         const uint8_t *block = stretch.page(token) + int64_t{head} * layout_.bytes;
-        const uint8_t *next =
-            stop < end ? stretch.page(stop) + int64_t{head} * layout_.bytes : nullptr;
         float *to = scores + (token - first);
         for (int tile = static_cast<int>(token % f.page_tokens) / kKvTile; tile <= last;
              tile += kTiles, to += kTiles * kKvTile) {
-            // The next page's keys, and this one's values, which are read when all scores are
-            // there.
-            const int part = tile / kTiles, parts = page_tiles / kTiles;
-            if (next && has_scales(f.k_bits)) prefetch(next, layout_.v_codes, part, parts);
-            if (has_scales(f.v_bits)) {
-                prefetch(block + layout_.v_codes, layout_.bytes - layout_.v_codes, part, parts);
-            }
+            const int call = static_cast<int>(to - scores) / (kTiles * kKvTile);
+            if (has_scales(f.k_bits)) fetch(part_of(ahead, call, calls));
             kernels_.score[kv_width_index(f.k_bits)](
                 {block + layout_.k_codes,
                  reinterpret_cast<const uint16_t *>(block + layout_.k_scales), f.head_dim,
@@ -91,19 +78,20 @@ void KvCpuPlan::score_codes(const Stretch &stretch, int64_t first, int64_t end,
                  queries + packed_offset(), query_stride(), stretch.rows, to, kScoreStride});
         }
     });
-    add_mean(queries, stretch.rows, head, first, static_cast<int>(end - first), scores,
-             kScoreStride);
+    add_mean(queries, stretch.rows, head, first, count, scores, kScoreStride);
 }
 
 // The same for all heads of a rotation, mode rotatekv: their keys are turned back tile by tile.
-void KvCpuPlan::score_turned(const Stretch &stretch, int64_t first, int64_t end,
-                             float *scores) const noexcept {
+void KvCpuPlan::score_turned(const Stretch &stretch, int64_t first, int64_t end, float *scores,
+                             const KvAhead &ahead) const noexcept {
     const Format &f = problem_.format;
     alignas(64) float keys[kMaxHeadsATask * kMaxHeadDim * kKvTile];
     const int channels = stretch.heads * f.head_dim;
     const hadamard::Size rotation = hadamard::decompose(channels);
     const int tile_bytes = 4 * kKvTile * k_plane_words(f.head_dim, f.k_bits == 3 ? 2 : f.k_bits);
+    const int tiles = static_cast<int>(end - first + kKvTile - 1) / kKvTile;
     for (int64_t token = first; token < end; token += kKvTile) {
+        fetch(part_of(ahead, static_cast<int>(token - first) / kKvTile, tiles));
         float cos[kMaxHeadDim / 2], sin[kMaxHeadDim / 2];
         for (int pair = 0; pair < rope_.pairs; ++pair) {
             const CosSin angle = rope_angle(rope_, static_cast<int>(token), pair);
@@ -141,8 +129,8 @@ void KvCpuPlan::score_turned(const Stretch &stretch, int64_t first, int64_t end,
 
 // Adds the values of [begin, end), weighted, to the partial results of one head.
 void KvCpuPlan::add_values(const Stretch &stretch, int kv_head, int64_t begin, int64_t end,
-                           const float *probabilities, float *const *partials) const noexcept {
-    constexpr int kMaxPages = kKvSplitTokens / 64 + 1;
+                           const float *probabilities, float *const *partials,
+                           const KvAhead &ahead) const noexcept {
     const Format &f = problem_.format;
     const int channels = group_channels(f), rows = stretch.rows;
     const int place = static_cast<int>(begin % f.page_tokens);
@@ -167,7 +155,8 @@ void KvCpuPlan::add_values(const Stretch &stretch, int kv_head, int64_t begin, i
                            kScoreStride,
                            rows,
                            partials[0] + group * channels,
-                           rows > 1 ? partials[1] - partials[0] : 0};
+                           rows > 1 ? partials[1] - partials[0] : 0,
+                           part_of(ahead, group, scale_groups(f))};
         if (has_scales(f.v_bits)) {
             int page = 0;
             stretch.for_pages(begin, end, [&](int64_t token, int64_t stop) {
@@ -195,17 +184,20 @@ void KvCpuPlan::add_values(const Stretch &stretch, int kv_head, int64_t begin, i
 }
 
 // Keys [begin, end) of the codes, at most kKvSplitTokens.
-void KvCpuPlan::attend_codes(const Stretch &stretch, int64_t begin, int64_t end) const noexcept {
+void KvCpuPlan::attend_codes(const Stretch &stretch, int64_t begin, int64_t end,
+                             const KvAhead &ahead) const noexcept {
     const int head_dim = problem_.format.head_dim;
     alignas(64) float scores[kMaxHeadsATask][kKvRows][kScoreStride];
     const int64_t first = begin / kKvTile * kKvTile;
     const int count = static_cast<int>(end - first);
     const KvSinks &sinks = stretch.sinks;
     const int sinks_begin = sinks.before(begin), sinks_end = sinks.before(end);
+    KvAhead for_scores = ahead, for_values = ahead;
+    for_scores.end = for_values.begin = ahead.begin + (ahead.end - ahead.begin) * 2 / 5;
     if (problem_.rotatekv()) {
-        score_turned(stretch, first, end, scores[0][0]);
+        score_turned(stretch, first, end, scores[0][0], for_scores);
     } else {
-        score_codes(stretch, first, end, scores[0][0]);
+        score_codes(stretch, first, end, scores[0][0], for_scores);
     }
     for (int h = 0; h < stretch.heads; ++h) {
         const int head = stretch.first_head + h;
@@ -223,7 +215,8 @@ void KvCpuPlan::attend_codes(const Stretch &stretch, int64_t begin, int64_t end)
             std::fill_n(partial, head_dim, 0.0f);
             partial[head_dim + 1] = kernels_.exponentials(scores[h][r], count, &partial[head_dim]);
         }
-        add_values(stretch, head, begin, end, &scores[h][0][begin - first], partials);
+        add_values(stretch, head, begin, end, &scores[h][0][begin - first], partials,
+                   part_of(for_values, h, stretch.heads));
     }
 }
 
@@ -321,13 +314,51 @@ void KvCpuPlan::attend_recent(const Stretch &stretch, int kv_head, int64_t windo
     }
 }
 
+// Positions of a row whose codes some query sees: behind the sinks it starts with, before the
+// window.
+KvCpuPlan::CodeRange KvCpuPlan::code_range(const AttendJob &job, int64_t row) const noexcept {
+    const int64_t length = job.args->lengths[row];
+    const KvSinks sinks(problem_, job.args->sink_positions, row);
+    const int64_t sinks_end = std::min<int64_t>(length, sinks.leading());
+    const int64_t window_begin = std::max(sinks_end, length - problem_.window_tokens);
+    return {std::max(sinks_end, job.low(row, 0)), window_begin};
+}
+
+// The blocks of the task that follows a split, which as a rule the same thread takes. Returns how
+// many.
+int KvCpuPlan::blocks_ahead(const AttendJob &job, int64_t row, int head, int64_t split,
+                            const uint8_t **blocks) const noexcept {
+    const Format &f = problem_.format;
+    CodeRange range = code_range(job, row);
+    int64_t begin = std::max(range.begin, (split + 1) * kKvSplitTokens);
+    if (begin >= range.end) {
+        head += heads_a_task();
+        if (head == f.kv_heads) {
+            head = 0;
+            if (++row == job.args->batch) return 0;
+            range = code_range(job, row);
+        }
+        begin = range.begin;
+    }
+    const int64_t end = std::min(range.end, (begin / kKvSplitTokens + 1) * kKvSplitTokens);
+    int count = 0;
+    for (int64_t token = begin / f.page_tokens * f.page_tokens; token < end;
+         token += f.page_tokens) {
+        blocks[count++] = job.page(row, token) + int64_t{head} * layout_.bytes;
+    }
+    return count;
+}
+
 void KvCpuPlan::attend_split(const AttendJob &job, int64_t row, int first_head,
                              int split) const noexcept {
     const int head_dim = problem_.format.head_dim, heads = heads_a_task();
     const int64_t length = job.args->lengths[row];
     const KvSinks sinks(problem_, job.args->sink_positions, row);
-    const int64_t sinks_end = std::min<int64_t>(length, sinks.leading());
-    const int64_t window_begin = std::max(sinks_end, length - problem_.window_tokens);
+    const CodeRange range = code_range(job, row);
+    const uint8_t *blocks[kMaxPages];
+    KvAhead ahead{blocks, heads * layout_.bytes / 64, 0, 0};
+    if (split < job.splits)
+        ahead.end = blocks_ahead(job, row, first_head, split, blocks) * ahead.block_lines;
     for (int first = 0; first < job.query_rows; first += kKvRows) {
         const Stretch stretch{
             job,  row, sinks, first_head, heads, first, std::min(kKvRows, job.query_rows - first),
@@ -339,13 +370,14 @@ void KvCpuPlan::attend_split(const AttendJob &job, int64_t row, int first_head,
         }
         if (split == job.splits && length > 0) {
             for (int h = 0; h < heads; ++h)
-                attend_recent(stretch, first_head + h, window_begin, length);
+                attend_recent(stretch, first_head + h, range.end, length);
             continue;
         }
-        const int64_t begin = std::max({sinks_end, low, int64_t{split} * kKvSplitTokens});
-        const int64_t end = std::min({window_begin, high, int64_t{split + 1} * kKvSplitTokens});
+        const int64_t begin = std::max({range.begin, low, int64_t{split} * kKvSplitTokens});
+        const int64_t end = std::min({range.end, high, int64_t{split + 1} * kKvSplitTokens});
         if (split < job.splits && begin < end) {
-            attend_codes(stretch, begin, end);
+            attend_codes(stretch, begin, end, ahead);
+            ahead.end = ahead.begin;  // once is enough
             continue;
         }
         for (int h = 0; h < heads; ++h) {
