@@ -151,7 +151,7 @@ class AmxKernel {
             const int64_t left = t.units - first;
             const int units = left < t.step_units ? static_cast<int>(left) : t.step_units;
             unpack_step<kVectors>(t, first, units, chunk_units, b);
-            const int64_t scales = step / t.steps_per_group * kVectors * kLanes;
+            const int64_t group = step / t.steps_per_group;
             const uint32_t *header =
                 t.headers ? t.headers + step * Arithmetic::kHeaderWords * t.rows : nullptr;
             for (int block = 0; block < blocks.count; ++block) {
@@ -162,7 +162,7 @@ class AmxKernel {
                     t.activations + (row * t.units + first * rows) * Arithmetic::kWordsPerUnit;
                 multiply_block<kVectors>(a, b, units / chunk_units, chunk_bytes, rows * chunk_bytes,
                                          c);
-                add_block<kVectors>(t, c, scales, header, row, rows, totals);
+                add_block<kVectors>(t, c, group, header, row, rows, totals);
             }
         }
         Tiles::release();
@@ -236,10 +236,11 @@ class AmxKernel {
     }
 
     template <int kVectors>
-    static void add_block(const TileArgs &t, const uint8_t *c, int64_t scales_index,
+    static void add_block(const TileArgs &t, const uint8_t *c, int64_t group,
                           const uint32_t *header, int first_row, int rows, float *totals) {
         for (int v = 0; v < kVectors; ++v) {
-            const VectorScales<Arithmetic::kBias> scales(t.scales, scales_index + v * kLanes);
+            const VectorScales<Arithmetic::kBias> scales(t.scales, group, kVectors * kLanes,
+                                                         v * kLanes);
             for (int r = 0; r < rows; ++r) {
                 const int row = first_row + r;
                 const uint8_t *sums = c + v * kAmxTileBytes + r * kAmxRowBytes;

@@ -94,8 +94,8 @@ struct StepArgs {
     const float *activations;  // [units][4 pairs][rows][2]
     const float *x_sums;       // [rows], if there are offsets
     const PanelScales *scales;
-    int64_t scales_index;
-    float *totals;  // of the first row and column; rows are kTotalsStride apart
+    int64_t group, width, column;  // of the scales: the panel's width, and the first column
+    float *totals;                 // of the first row and column; rows are kTotalsStride apart
 };
 
 template <class Unit, int kRows, int kHalves>
@@ -129,7 +129,8 @@ void multiply_step(const StepArgs &args) {
     }
     using Codes = typename Unit::Codes;
     for (int h = 0; h < kHalves; ++h) {
-        const HalfScales<Codes::kBias> scales(*args.scales, args.scales_index + h * kHalf);
+        const HalfScales<Codes::kBias> scales(*args.scales, args.group, args.width,
+                                              args.column + h * kHalf);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
             __m256 s = sum[r][h];
@@ -183,18 +184,19 @@ class TileKernel {
         StepArgs args{};
         args.unit_stride = t.vectors * Codes::kUnitBytes;
         args.scales = &t.scales;
+        args.width = t.vectors * kLanes;
         int64_t step = 0;
         for (int64_t first = 0; first < t.units; first += t.step_units, ++step) {
             args.units = t.units - first < t.step_units ? t.units - first : t.step_units;
             args.activations =
                 reinterpret_cast<const float *>(t.activations) + first * kUnitRows * t.rows;
             args.x_sums = reinterpret_cast<const float *>(t.headers) + step * t.rows;
-            const int64_t scales = step / t.steps_per_group * t.vectors * kLanes;
+            args.group = step / t.steps_per_group;
             // More sums than a vector's, where they are few: an FMA takes as long as 8 start.
             const int vectors = t.rows == 1 ? t.vectors : t.rows == 2 && t.vectors > 1 ? 2 : 1;
             for (int v = 0; v < t.vectors; v += vectors) {
                 args.unit = t.codes + first * args.unit_stride + v * Codes::kUnitBytes;
-                args.scales_index = scales + v * kLanes;
+                args.column = v * kLanes;
                 args.totals = totals + v * kLanes;
                 if (t.rows > kDirectRows) {
                     multiply_blocks(t, blocks, first, args);

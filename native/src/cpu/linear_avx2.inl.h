@@ -64,7 +64,18 @@ struct HalfScales {
     __m256 scale, offset;
     bool has_offset;
 
-    HalfScales(const PanelScales &s, int64_t i) : has_offset(s.zeros || s.offsets) {
+    // Of columns column..column + 7 of a panel of `width` columns.
+    HalfScales(const PanelScales &s, int64_t group, int64_t width, int64_t column)
+        : has_offset(s.zeros || s.offsets || s.factors.scale_codes) {
+        const int64_t i = group * width + column;
+        if (s.factors.scale_codes) {
+            const int64_t super = group / kSuperGroups * width + column;
+            scale = product(s.factors.scale_codes + i, s.factors.super_scales + super);
+            const __m256 minimum =
+                product(s.factors.minimum_codes + i, s.factors.super_minimums + super);
+            offset = _mm256_fmadd_ps(scale, _mm256_set1_ps(kBias), minimum);
+            return;
+        }
         if (s.scale_type == TARPON_SCALE_F16) {
             scale = F16::load8(static_cast<const uint16_t *>(s.scales) + i);
         } else if (s.scale_type == TARPON_SCALE_BF16) {
@@ -80,6 +91,12 @@ struct HalfScales {
         } else {
             offset = s.offsets ? _mm256_loadu_ps(s.offsets + i) : _mm256_setzero_ps();
         }
+    }
+
+  private:
+    static __m256 product(const uint8_t *codes, const uint16_t *super) {
+        const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i *>(codes));
+        return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)), F16::load8(super));
     }
 };
 

@@ -108,8 +108,8 @@ void multiply_tile(const TileArgs &t, float *totals) {
                 sums[r][0] = sums[r][1] = _mm256_set1_epi32(-Codes::kBias * x_sums[r]);
             multiply_step<Codes, kRows>(args, sums);
             for (int h = 0; h < 2; ++h) {
-                const HalfScales<Codes::kBias> scales(t.scales,
-                                                      (group * t.vectors + v) * kLanes + h * kHalf);
+                const HalfScales<Codes::kBias> scales(t.scales, group, t.vectors * kLanes,
+                                                      v * kLanes + h * kHalf);
                 for (int r = 0; r < kRows; ++r) {
                     const __m256 scaled =
                         _mm256_mul_ps(_mm256_cvtepi32_ps(sums[r][h]), _mm256_set1_ps(x_scales[r]));

@@ -72,7 +72,7 @@ void TileKernel<Arithmetic, Codes>::multiply(const TileArgs &t, float *totals) {
         const auto *x_sums = reinterpret_cast<const float *>(t.headers) + step * kRows;
 #pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) {
-            const VectorScales<Codes::kBias> scales(t.scales, (group * kVectors + v) * kLanes);
+            const VectorScales<Codes::kBias> scales(t.scales, group, kVectors * kLanes, v * kLanes);
 #pragma GCC unroll 8
             for (int r = 0; r < kRows; ++r) {
                 add_step(totals + (r * kVectors + v) * kLanes, sum[r][v], scales,

@@ -101,7 +101,7 @@ void TileKernel<Codes>::multiply(const TileArgs &t, float *totals) {
         const int64_t group = step / t.steps_per_group;
 #pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) {
-            const VectorScales<Codes::kBias> scales(t.scales, (group * kVectors + v) * kLanes);
+            const VectorScales<Codes::kBias> scales(t.scales, group, kVectors * kLanes, v * kLanes);
 #pragma GCC unroll 8
             for (int r = 0; r < kRows; ++r) {
                 __m512i s = sum[0][r][v];

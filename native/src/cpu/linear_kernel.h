@@ -9,7 +9,8 @@
 //     total += sum * scale;  total += offset * (the step's sum of x)
 // where offset is (bias - zero) * scale for integer zero points, exact in binary32 with scales of
 // 16 bits, and minimum + bias * scale for minimums. Symmetric weights have no offsets, and no sum
-// of x is formed. All of a row's sums are made in one order, whatever the height of its tile and
+// of x is formed. Scales and minimums of two levels (linear_factors.h) are multiplied out as they
+// are read, to the same bits. All of a row's sums are made in one order, whatever the height of its tile and
 // the width of its panel: rows do not depend on their neighbours, nor on the number of threads.
 //
 // Packed codes. Columns are cut into panels of up to 4 vectors of 16 columns, input rows into
@@ -56,12 +57,22 @@ inline constexpr int kMaxPanelVectors = 4;  // widths of panels are 4, 2 and 1
 inline constexpr int kStepUnits = 16;       // most units of a step, 128 rows
 inline constexpr int kStepRows = kStepUnits * kUnitRows;
 
+inline constexpr int kSuperGroups = 8;  // groups that share the upper of two levels of scales
+
+// Scales and minimums of two levels: a group's is its code times its super group's binary16 number.
+struct PanelFactors {
+    const uint8_t *scale_codes, *minimum_codes;  // as scales below; both null if there are none
+    const uint16_t *super_scales,
+        *super_minimums;  // at group / kSuperGroups * vectors * 16 + column
+};
+
 // A group's scales and offsets, of the panel's columns, at index group * vectors * 16 + column.
 struct PanelScales {
-    const void *scales;
+    const void *scales;  // null if there are factors
     tarpon_scale_type scale_type;
     const uint8_t *zeros;  // integer zero points, or null
     const float *offsets;  // or null
+    PanelFactors factors;
 };
 
 // `rows` consecutive rows of x to be packed for one tile.

@@ -70,14 +70,27 @@ struct E4m3Codes {
     }
 };
 
-float scale_at(const PanelScales &s, int64_t i) {
+float product(uint8_t code, uint16_t super) {
+    return static_cast<float>(code) * to_float(half_t{super});
+}
+
+// Index i of scales, and of the upper level where there are two.
+float scale_at(const PanelScales &s, int64_t i, int64_t super) {
+    const PanelFactors &f = s.factors;
+    if (f.scale_codes) return product(f.scale_codes[i], f.super_scales[super]);
     if (s.scale_type == TARPON_SCALE_F32) return static_cast<const float *>(s.scales)[i];
     const uint16_t bits = static_cast<const uint16_t *>(s.scales)[i];
     return s.scale_type == TARPON_SCALE_F16 ? to_float(half_t{bits}) : to_float(bf16_t{bits});
 }
 
-float offset_at(const PanelScales &s, int64_t i, int bias) {
-    if (s.zeros) return static_cast<float>(bias - s.zeros[i]) * scale_at(s, i);
+float offset_at(const PanelScales &s, int64_t i, int64_t super, int bias) {
+    const float scale = scale_at(s, i, super);
+    if (s.zeros) return static_cast<float>(bias - s.zeros[i]) * scale;
+    if (s.factors.scale_codes) {
+        // Rounded once, as by FMA.
+        const double minimum = product(s.factors.minimum_codes[i], s.factors.super_minimums[super]);
+        return static_cast<float>(minimum + double{scale} * bias);
+    }
     return s.offsets ? s.offsets[i] : 0.0f;
 }
 
@@ -97,11 +110,16 @@ void run_row(const TileArgs &t, SumStep sum_step) {
             const int64_t units = t.units - unit < t.step_units ? t.units - unit : t.step_units;
             float sums[kLanes];
             const float x_sum = sum_step(codes + unit * unit_bytes, units, step, sums);
-            const int64_t scales = step / t.steps_per_group * t.vectors * kLanes + first;
+            const int64_t group = step / t.steps_per_group;
+            const int64_t scales = group * t.vectors * kLanes + first;
+            const int64_t super = group / kSuperGroups * t.vectors * kLanes + first;
+            const bool has_offset =
+                t.scales.zeros || t.scales.offsets || t.scales.factors.scale_codes;
             for (int c = 0; c < kLanes; ++c) {
-                totals[c] += sums[c] * scale_at(t.scales, scales + c);
-                if (t.scales.zeros || t.scales.offsets)
-                    totals[c] += x_sum * offset_at(t.scales, scales + c, Codes::kBias);
+                totals[c] += sums[c] * scale_at(t.scales, scales + c, super + c);
+                if (has_offset) {
+                    totals[c] += x_sum * offset_at(t.scales, scales + c, super + c, Codes::kBias);
+                }
             }
         }
         auto *y = static_cast<typename T::Bits *>(t.y);

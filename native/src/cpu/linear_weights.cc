@@ -42,6 +42,7 @@ PackedWeights::PackedWeights(ThreadPool &pool, const LinearProblem &problem,
       unit_bytes_(problem.weight_type == TARPON_WEIGHT_INT4 ? kVectorBytes : 2 * kVectorBytes),
       scale_bytes_(problem.scale_type == TARPON_SCALE_F32 ? 4 : 2) {
     cut_panels(pool.thread_count());
+    find_two_levels(pool, weights);
     allocate(weights);
     struct PackJob {
         const PackedWeights &packed;
@@ -53,9 +54,15 @@ PackedWeights::PackedWeights(ThreadPool &pool, const LinearProblem &problem,
             const auto &job = *static_cast<const PackJob *>(context);
             const Panel &panel = job.packed.panels_[static_cast<size_t>(i)];
             job.packed.pack_codes(panel, job.weights);
-            job.packed.pack_scales(panel, job.weights);
+            if (job.packed.scale_codes_) {
+                job.packed.pack_factors(panel);
+            } else {
+                job.packed.pack_scales(panel, job.weights);
+            }
         },
         &job);
+    scale_factors_.reset();
+    minimum_factors_.reset();
     if (bias_) pack_bias(weights.bias);
     if (permutation_) {
         std::copy(weights.permutation, weights.permutation + problem.k, permutation_);
@@ -63,9 +70,29 @@ PackedWeights::PackedWeights(ThreadPool &pool, const LinearProblem &problem,
 }
 
 PanelScales PackedWeights::scales(const Panel &panel) const {
-    return {scales_ + panel.scales_index * scale_bytes_, problem_.scale_type,
-            zeros_ ? zeros_ + panel.scales_index : nullptr,
-            offsets_ ? offsets_ + panel.scales_index : nullptr};
+    PanelScales scales{};
+    scales.scale_type = problem_.scale_type;
+    if (scale_codes_) {
+        scales.factors = {scale_codes_ + panel.scales_index, minimum_codes_ + panel.scales_index,
+                          super_scales_ + panel.super_index, super_minimums_ + panel.super_index};
+        return scales;
+    }
+    scales.scales = scales_ + panel.scales_index * scale_bytes_;
+    if (zeros_) scales.zeros = zeros_ + panel.scales_index;
+    if (offsets_) scales.offsets = offsets_ + panel.scales_index;
+    return scales;
+}
+
+void PackedWeights::find_two_levels(ThreadPool &pool, const LinearWeights &weights) {
+    if (problem_.zero_type != TARPON_ZERO_FLOAT || problem_.scale_type != TARPON_SCALE_F32 ||
+        problem_.groups < kSuperGroups) {
+        return;
+    }
+    const auto find = [&](const void *values) {
+        return find_factors(pool, static_cast<const float *>(values), problem_.groups, problem_.n);
+    };
+    scale_factors_ = find(weights.scales);
+    if (scale_factors_) minimum_factors_ = find(weights.zeros);
 }
 
 // The widest panels that still give every thread two or more to work on; a narrow rest at the end.
@@ -77,9 +104,11 @@ void PackedWeights::cut_panels(int thread_count) {
     for (int64_t v = 0; v < vectors; v += width) {
         while (width > vectors - v)
             width /= 2;
-        panels_.push_back({v * kLanes, width, codes_bytes_, scales_count_});
+        panels_.push_back({v * kLanes, width, codes_bytes_, scales_count_, super_count_});
         codes_bytes_ += static_cast<size_t>(units_ * width) * unit_bytes_;
         scales_count_ += static_cast<size_t>(problem_.groups * width * kLanes);
+        super_count_ +=
+            static_cast<size_t>(ceil_div(problem_.groups, kSuperGroups) * width * kLanes);
     }
 }
 
@@ -92,9 +121,14 @@ void PackedWeights::allocate(const LinearWeights &weights) {
         return start;
     };
     const bool integer = problem_.zero_type == TARPON_ZERO_INTEGER;
-    const bool minimum = problem_.zero_type == TARPON_ZERO_FLOAT;
+    const bool factored = minimum_factors_.has_value();
+    const bool minimum = problem_.zero_type == TARPON_ZERO_FLOAT && !factored;
     const size_t codes = part(true, codes_bytes_);
-    const size_t scales = part(true, scales_count_ * scale_bytes_);
+    const size_t scales = part(!factored, scales_count_ * scale_bytes_);
+    const size_t scale_codes = part(factored, scales_count_);
+    const size_t minimum_codes = part(factored, scales_count_);
+    const size_t super_scales = part(factored, super_count_ * sizeof(uint16_t));
+    const size_t super_minimums = part(factored, super_count_ * sizeof(uint16_t));
     const size_t zeros = part(integer, scales_count_);
     const size_t offsets = part(minimum, scales_count_ * sizeof(float));
     const size_t bias = part(weights.bias, columns * sizeof(float));
@@ -104,7 +138,14 @@ void PackedWeights::allocate(const LinearWeights &weights) {
     memory_ = allocate_memory(bytes_);
     auto *base = static_cast<uint8_t *>(memory_.get());
     codes_ = base + codes;
-    scales_ = base + scales;
+    if (factored) {
+        scale_codes_ = base + scale_codes;
+        minimum_codes_ = base + minimum_codes;
+        super_scales_ = reinterpret_cast<uint16_t *>(base + super_scales);
+        super_minimums_ = reinterpret_cast<uint16_t *>(base + super_minimums);
+    } else {
+        scales_ = base + scales;
+    }
     if (integer) zeros_ = base + zeros;
     if (minimum) offsets_ = reinterpret_cast<float *>(base + offsets);
     if (weights.bias) bias_ = reinterpret_cast<float *>(base + bias);
@@ -169,6 +210,26 @@ void PackedWeights::pack_scales(const Panel &panel, const LinearWeights &weights
                 inside ? double{bias} * scale_at(weights.scales, in, problem_.scale_type) : 0.0;
             offsets_[out] = static_cast<float>(minimum + shift);
         }
+    }
+}
+
+void PackedWeights::pack_factors(const Panel &panel) const {
+    const int64_t n = problem_.n, width = panel.vectors * kLanes;
+    const int64_t columns = std::min(width, n - panel.first_column);
+    // One row of one array: the panel's columns of [.., n], and zeros.
+    const auto copy = [&](const auto &from, int64_t row, auto *to) {
+        const auto first = from.begin() + row * n + panel.first_column;
+        std::fill(std::copy(first, first + columns, to), to + width, 0);
+    };
+    for (int64_t g = 0; g < problem_.groups; ++g) {
+        const size_t out = panel.scales_index + static_cast<size_t>(g * width);
+        copy(scale_factors_->codes, g, scale_codes_ + out);
+        copy(minimum_factors_->codes, g, minimum_codes_ + out);
+    }
+    for (int64_t g = 0; g < ceil_div(problem_.groups, kSuperGroups); ++g) {
+        const size_t out = panel.super_index + static_cast<size_t>(g * width);
+        copy(scale_factors_->super, g, super_scales_ + out);
+        copy(minimum_factors_->super, g, super_minimums_ + out);
     }
 }
 

@@ -19,7 +19,18 @@ struct VectorScales {
     __m512 scale, offset;
     bool has_offset;
 
-    VectorScales(const PanelScales &s, int64_t i) : has_offset(s.zeros || s.offsets) {
+    // Of columns column..column + 15 of a panel of `width` columns.
+    VectorScales(const PanelScales &s, int64_t group, int64_t width, int64_t column)
+        : has_offset(s.zeros || s.offsets || s.factors.scale_codes) {
+        const int64_t i = group * width + column;
+        if (s.factors.scale_codes) {
+            const int64_t super = group / kSuperGroups * width + column;
+            scale = product(s.factors.scale_codes + i, s.factors.super_scales + super);
+            const __m512 minimum =
+                product(s.factors.minimum_codes + i, s.factors.super_minimums + super);
+            offset = _mm512_fmadd_ps(scale, _mm512_set1_ps(kBias), minimum);
+            return;
+        }
         if (s.scale_type == TARPON_SCALE_F16) {
             scale = F16::load(s.scales, i, 0xffff);
         } else if (s.scale_type == TARPON_SCALE_BF16) {
@@ -35,6 +46,13 @@ struct VectorScales {
         } else {
             offset = s.offsets ? _mm512_loadu_ps(s.offsets + i) : _mm512_setzero_ps();
         }
+    }
+
+  private:
+    static __m512 product(const uint8_t *codes, const uint16_t *super) {
+        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i *>(codes));
+        return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)),
+                             F16::load(super, 0, 0xffff));
     }
 };
 
