@@ -43,6 +43,8 @@ void check_formats(tarpon_linear_arithmetic arithmetic, bool integers) {
                 format.bias = variation % 2 == 0;
                 format.residual = variation % 3 == 0;
                 format.permuted = variation % 5 == 0;
+                format.two_levels = !integers && format.zero == TARPON_ZERO_FLOAT &&
+                                    format.scale == TARPON_SCALE_F32;
                 const Layer layer(kMaxRows, 40 + variation % 37, 20 + 41 * (variation % 7), group,
                                   dtype, integers, format);
                 if (!kernel_for(layer, arithmetic)) continue;

@@ -18,7 +18,6 @@ bool has_kernel(const Format &format, tarpon_linear_arithmetic arithmetic) {
 
 // Formats in full; the shape, with both edges ragged, and what else a layer may have vary with them.
 void check_formats(Isa isa, tarpon_linear_arithmetic arithmetic) {
-    require(isa);
     const auto device = open(isa, 2);
     unsigned variation = 0;
     for (Format format : weight_formats()) {
@@ -42,22 +41,44 @@ void check_formats(Isa isa, tarpon_linear_arithmetic arithmetic) {
     }
 }
 
-#define X(name, isa)                                                \
-    TARPON_TEST(test_cpu_linear_formats_match_binary64_on_##name) { \
-        check_formats(Isa::isa, kExact);                            \
-    }
-TARPON_FOR_EACH_ISA(X)
-#undef X
+TARPON_TEST_EACH_ISA(test_cpu_linear_formats_match_binary64, check_formats, kExact)
+TARPON_TEST_EACH_INT8_ISA(test_cpu_linear_formats_int8_match_binary64, check_formats, kInt8)
 
-#define X(name, isa)                                                     \
-    TARPON_TEST(test_cpu_linear_formats_int8_match_binary64_on_##name) { \
-        check_formats(Isa::isa, kInt8);                                  \
+// Scales and minimums of two levels take less memory than the same as they are, which the plan
+// keeps if but one of them is no product; they give the same bits.
+void check_two_levels(Isa isa, tarpon_linear_arithmetic arithmetic) {
+    const auto device = open(isa, 2);
+    for (tarpon_weight_type type : {TARPON_WEIGHT_INT4, TARPON_WEIGHT_INT8}) {
+        for (int64_t groups : {8, 16, 19}) {
+            Format format{type, TARPON_ZERO_FLOAT, TARPON_SCALE_F32};
+            format.two_levels = true;
+            const Layer layer(kMaxRows, 99, 32 * groups, 32, TARPON_F32, false, format);
+            const auto plan = make_plan(*device, layer, arithmetic);
+            for (int64_t m : kRows)
+                check_run(layer, *plan, m, arithmetic);
+            Layer other = layer;
+            for (std::vector<unsigned char> *values : {&other.scales, &other.zeros}) {
+                const std::vector<unsigned char> kept = *values;
+                store(values->data(), 5 * layer.n + 98, TARPON_F32, 0.001234567f);
+                const auto plain = make_plan(*device, other, arithmetic);
+                CHECK(plan->weights_bytes() + 4u * 99u * unsigned(groups) <= plain->weights_bytes(),
+                      "%llu and %llu bytes", static_cast<unsigned long long>(plan->weights_bytes()),
+                      static_cast<unsigned long long>(plain->weights_bytes()));
+                const Run a(*plan, layer, kMaxRows), b(*plain, other, kMaxRows);
+                for (size_t i = 0; i < a.count(); ++i) {
+                    if (i % 99 == 98) continue;  // the column with that value
+                    CHECK_EQ(a.at(i), b.at(i), "%s y[%zu]", layer.describe(kMaxRows).c_str(), i);
+                }
+                *values = kept;
+            }
+        }
     }
-TARPON_FOR_EACH_INT8_ISA(X)
-#undef X
+}
+
+TARPON_TEST_EACH_ISA(test_cpu_linear_multiplies_out_two_levels, check_two_levels, kExact)
+TARPON_TEST_EACH_INT8_ISA(test_cpu_linear_int8_multiplies_out_two_levels, check_two_levels, kInt8)
 
 void check_formats_on_integers(Isa isa) {
-    require(isa);
     const auto device = open(isa, 2);
     for (Format format : weight_formats()) {
         for (tarpon_scale_type scale : kScaleTypes) {
@@ -73,16 +94,10 @@ void check_formats_on_integers(Isa isa) {
     }
 }
 
-#define X(name, isa)                                                       \
-    TARPON_TEST(test_cpu_linear_formats_are_exact_on_integers_on_##name) { \
-        check_formats_on_integers(Isa::isa);                               \
-    }
-TARPON_FOR_EACH_ISA(X)
-#undef X
+TARPON_TEST_EACH_ISA(test_cpu_linear_formats_are_exact_on_integers, check_formats_on_integers)
 
 // One input, 1, and as many columns as there are codes: y is the weight of each code.
 void check_every_code(Isa isa) {
-    require(isa);
     const auto device = open(isa, 1);
     for (const Format &format : weight_formats()) {
         const int64_t n = format.code_count();
@@ -105,17 +120,11 @@ void check_every_code(Isa isa) {
     }
 }
 
-#define X(name, isa)                                          \
-    TARPON_TEST(test_cpu_linear_knows_every_code_on_##name) { \
-        check_every_code(Isa::isa);                           \
-    }
-TARPON_FOR_EACH_ISA(X)
-#undef X
+TARPON_TEST_EACH_ISA(test_cpu_linear_knows_every_code, check_every_code)
 
 // Row i of y has the same bits alone, in tiles of every height, at every place in them, and beside
 // rows that are NaN.
 void check_rows_are_independent(Isa isa, tarpon_linear_arithmetic arithmetic) {
-    require(isa);
     const auto device = open(isa, 2);
     constexpr int64_t kManyRows = 80;  // more than the highest tile
     for (Format format : weight_formats()) {
@@ -155,23 +164,12 @@ void check_rows_are_independent(Isa isa, tarpon_linear_arithmetic arithmetic) {
     }
 }
 
-#define X(name, isa)                                              \
-    TARPON_TEST(test_cpu_linear_rows_are_independent_on_##name) { \
-        check_rows_are_independent(Isa::isa, kExact);             \
-    }
-TARPON_FOR_EACH_ISA(X)
-#undef X
-
-#define X(name, isa)                                                   \
-    TARPON_TEST(test_cpu_linear_int8_rows_are_independent_on_##name) { \
-        check_rows_are_independent(Isa::isa, kInt8);                   \
-    }
-TARPON_FOR_EACH_INT8_ISA(X)
-#undef X
+TARPON_TEST_EACH_ISA(test_cpu_linear_rows_are_independent, check_rows_are_independent, kExact)
+TARPON_TEST_EACH_INT8_ISA(test_cpu_linear_int8_rows_are_independent, check_rows_are_independent,
+                          kInt8)
 
 // A permuted layer is the plain layer of gathered inputs, bit by bit.
 void check_permutation(Isa isa, tarpon_linear_arithmetic arithmetic) {
-    require(isa);
     const auto device = open(isa, 2);
     for (tarpon_dtype dtype : kDtypes) {
         Format format;
@@ -193,19 +191,8 @@ void check_permutation(Isa isa, tarpon_linear_arithmetic arithmetic) {
     }
 }
 
-#define X(name, isa)                                        \
-    TARPON_TEST(test_cpu_linear_gathers_inputs_on_##name) { \
-        check_permutation(Isa::isa, kExact);                \
-    }
-TARPON_FOR_EACH_ISA(X)
-#undef X
-
-#define X(name, isa)                                             \
-    TARPON_TEST(test_cpu_linear_int8_gathers_inputs_on_##name) { \
-        check_permutation(Isa::isa, kInt8);                      \
-    }
-TARPON_FOR_EACH_INT8_ISA(X)
-#undef X
+TARPON_TEST_EACH_ISA(test_cpu_linear_gathers_inputs, check_permutation, kExact)
+TARPON_TEST_EACH_INT8_ISA(test_cpu_linear_int8_gathers_inputs, check_permutation, kInt8)
 
 // Sparse weights and the deterministic mode are served by the same kernels; e4m3 weights have no
 // kernel with int8 activations, nor has a group size that steps do not fit.

@@ -19,26 +19,36 @@
 
 namespace tarpon::cpu {
 
-// One test for each instruction set: X(suffix of its name, Isa).
-#define TARPON_FOR_EACH_ISA(X)  \
-    X(scalar, kScalar)          \
-    X(avx2, kAvx2)              \
-    X(avx512, kAvx512)          \
-    X(avx512_vnni, kAvx512Vnni) \
-    X(avx512_bf16, kAvx512Bf16) \
-    X(amx, kAmx)
+// X(suffix of a test's name, Isa, ...) for each instruction set.
+#define TARPON_FOR_EACH_ISA(X, ...)          \
+    X(scalar, kScalar, __VA_ARGS__)          \
+    X(avx2, kAvx2, __VA_ARGS__)              \
+    X(avx512, kAvx512, __VA_ARGS__)          \
+    X(avx512_vnni, kAvx512Vnni, __VA_ARGS__) \
+    X(avx512_bf16, kAvx512Bf16, __VA_ARGS__) \
+    X(amx, kAmx, __VA_ARGS__)
 
 // Those with kernels of their own for int8 activations.
-#define TARPON_FOR_EACH_INT8_ISA(X) \
-    X(scalar, kScalar)              \
-    X(avx2, kAvx2)                  \
-    X(avx512_vnni, kAvx512Vnni)     \
-    X(amx, kAmx)
+#define TARPON_FOR_EACH_INT8_ISA(X, ...)     \
+    X(scalar, kScalar, __VA_ARGS__)          \
+    X(avx2, kAvx2, __VA_ARGS__)              \
+    X(avx512_vnni, kAvx512Vnni, __VA_ARGS__) \
+    X(amx, kAmx, __VA_ARGS__)
+
+// TARPON_TEST_EACH_ISA(test, check, arguments...): test_on_scalar and so on, which call
+// check(isa, arguments...), or are skipped by the name of what the processor lacks.
+#define TARPON_ISA_TEST(suffix, isa, test, check, ...) \
+    TARPON_TEST(test##_on_##suffix) {                  \
+        require(Isa::isa);                             \
+        check(Isa::isa __VA_OPT__(, ) __VA_ARGS__);    \
+    }
+#define TARPON_TEST_EACH_ISA(...) TARPON_FOR_EACH_ISA(TARPON_ISA_TEST, __VA_ARGS__)
+#define TARPON_TEST_EACH_INT8_ISA(...) TARPON_FOR_EACH_INT8_ISA(TARPON_ISA_TEST, __VA_ARGS__)
 
 inline constexpr Isa kAllIsas[] = {
-#define X(name, isa) Isa::isa,
-    TARPON_FOR_EACH_ISA(X)
-#undef X
+#define TARPON_ISA(suffix, isa, ...) Isa::isa,
+    TARPON_FOR_EACH_ISA(TARPON_ISA, )
+#undef TARPON_ISA
 };
 static_assert(std::size(kAllIsas) == kIsaCount);
 
@@ -97,6 +107,7 @@ struct Format {
     tarpon_zero_type zero = TARPON_ZERO_SYMMETRIC;
     tarpon_scale_type scale = TARPON_SCALE_F16;
     bool bias = false, residual = false, permuted = false;
+    bool two_levels = false;  // FLOAT and F32 only: six bits times a binary16 number of 8 groups
 
     int code_bias() const {
         return type == TARPON_WEIGHT_INT4 ? 8 : type == TARPON_WEIGHT_INT8 ? 128 : 0;
@@ -110,9 +121,10 @@ struct Format {
     std::string describe() const {
         constexpr const char *kTypes[] = {"int4", "int8", "e4m3"};
         constexpr const char *kZeros[] = {"symmetric", "integer", "float"};
-        return testing::format("%s %s scales %s%s%s%s", kTypes[type], kZeros[zero],
+        return testing::format("%s %s scales %s%s%s%s%s", kTypes[type], kZeros[zero],
                                dtype_name(scale_dtype()), bias ? " bias" : "",
-                               residual ? " residual" : "", permuted ? " permuted" : "");
+                               residual ? " residual" : "", permuted ? " permuted" : "",
+                               two_levels ? " two levels" : "");
     }
 };
 
@@ -273,6 +285,23 @@ struct Layer {
                     integers ? static_cast<float>(static_cast<int>(random_() % 17) - 8) / 4
                              : -scale * std::fabs(normal_(random_)) * float(codes_end) / 2;
                 store(zeros.data(), i, scale_dtype, minimum);
+            }
+        }
+        if (format.two_levels) fill_two_levels();
+    }
+
+    void fill_two_levels() {
+        for (int64_t c = 0; c < n; ++c) {
+            float super[2] = {};
+            for (int64_t g = 0; g < groups; ++g) {
+                for (int i = 0; i < 2; ++i) {
+                    if (g % 8 == 0) {
+                        const float value = 0.0003f * normal_(random_) * float(1 - 2 * i);
+                        super[i] = to_float(from_float<half_t>(value));
+                    }
+                    const float value = static_cast<float>(random_() % 64) * super[i];
+                    store(i ? zeros.data() : scales.data(), g * n + c, TARPON_F32, value);
+                }
             }
         }
     }

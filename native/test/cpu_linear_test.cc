@@ -37,7 +37,6 @@ constexpr struct {
                {1000, 64}, {64, 1000}, {1, 1},    {5, 7},     {33, 129},   {16, 1021}};
 
 void check_against_binary64(Isa isa, tarpon_linear_arithmetic arithmetic) {
-    require(isa);
     const auto device = open(isa, 2);
     for (const auto &shape : kShapes) {
         for (tarpon_dtype dtype : kDtypes) {
@@ -53,22 +52,10 @@ void check_against_binary64(Isa isa, tarpon_linear_arithmetic arithmetic) {
     }
 }
 
-#define X(name, isa)                                          \
-    TARPON_TEST(test_cpu_linear_matches_binary64_on_##name) { \
-        check_against_binary64(Isa::isa, kExact);             \
-    }
-TARPON_FOR_EACH_ISA(X)
-#undef X
-
-#define X(name, isa)                                               \
-    TARPON_TEST(test_cpu_linear_int8_matches_binary64_on_##name) { \
-        check_against_binary64(Isa::isa, kInt8);                   \
-    }
-TARPON_FOR_EACH_INT8_ISA(X)
-#undef X
+TARPON_TEST_EACH_ISA(test_cpu_linear_matches_binary64, check_against_binary64, kExact)
+TARPON_TEST_EACH_INT8_ISA(test_cpu_linear_int8_matches_binary64, check_against_binary64, kInt8)
 
 void check_exact_on_integers(Isa isa) {
-    require(isa);
     const auto device = open(isa, 2);
     for (tarpon_dtype dtype : kDtypes) {
         const Layer layer(129, 200, 392,
@@ -82,16 +69,10 @@ void check_exact_on_integers(Isa isa) {
     }
 }
 
-#define X(name, isa)                                              \
-    TARPON_TEST(test_cpu_linear_is_exact_on_integers_on_##name) { \
-        check_exact_on_integers(Isa::isa);                        \
-    }
-TARPON_FOR_EACH_ISA(X)
-#undef X
+TARPON_TEST_EACH_ISA(test_cpu_linear_is_exact_on_integers, check_exact_on_integers)
 
 // Infinities and NaN of x reach y as in any sum; with int8 activations they make it NaN.
 void check_non_finite(Isa isa, tarpon_linear_arithmetic arithmetic) {
-    require(isa);
     constexpr float kInf = std::numeric_limits<float>::infinity();
     const auto device = open(isa, 1);
     for (tarpon_dtype dtype : kDtypes) {
@@ -113,23 +94,11 @@ void check_non_finite(Isa isa, tarpon_linear_arithmetic arithmetic) {
     }
 }
 
-#define X(name, isa)                                                    \
-    TARPON_TEST(test_cpu_linear_passes_on_infinity_and_nan_on_##name) { \
-        check_non_finite(Isa::isa, kExact);                             \
-    }
-TARPON_FOR_EACH_ISA(X)
-#undef X
-
-#define X(name, isa)                                                        \
-    TARPON_TEST(test_cpu_linear_int8_answers_infinity_with_nan_on_##name) { \
-        check_non_finite(Isa::isa, kInt8);                                  \
-    }
-TARPON_FOR_EACH_INT8_ISA(X)
-#undef X
+TARPON_TEST_EACH_ISA(test_cpu_linear_passes_on_infinity_and_nan, check_non_finite, kExact)
+TARPON_TEST_EACH_INT8_ISA(test_cpu_linear_int8_answers_infinity_with_nan, check_non_finite, kInt8)
 
 // Every finite binary16 times 1: subnormals, the largest, those that two bfloat16 must share.
 void check_every_binary16(Isa isa) {
-    require(isa);
     const auto device = open(isa, 1);
     Layer layer(1, 16, 8, 128, TARPON_F16, true);
     for (uint8_t &code : layer.codes)
@@ -147,12 +116,7 @@ void check_every_binary16(Isa isa) {
     }
 }
 
-#define X(name, isa)                                                     \
-    TARPON_TEST(test_cpu_linear_keeps_every_bit_of_binary16_on_##name) { \
-        check_every_binary16(Isa::isa);                                  \
-    }
-TARPON_FOR_EACH_ISA(X)
-#undef X
+TARPON_TEST_EACH_ISA(test_cpu_linear_keeps_every_bit_of_binary16, check_every_binary16)
 
 // All int8 kernels round the same inputs to the same integers, whose sums are exact: only the
 // roundings of scaling and adding differ.
@@ -186,7 +150,6 @@ TARPON_TEST(test_cpu_linear_int8_scalar_and_avx512_vnni_agree) {
 
 // More threads cut narrower panels, too.
 void check_thread_counts(Isa isa) {
-    require(isa);
     const Layer layer(33, 1000, 384, 128, TARPON_BF16, false);
     for (int64_t m : {1, 2, 33}) {
         std::vector<unsigned char> first;
@@ -200,15 +163,9 @@ void check_thread_counts(Isa isa) {
     }
 }
 
-#define X(name, isa)                                              \
-    TARPON_TEST(test_cpu_linear_ignores_thread_count_on_##name) { \
-        check_thread_counts(Isa::isa);                            \
-    }
-TARPON_FOR_EACH_ISA(X)
-#undef X
+TARPON_TEST_EACH_ISA(test_cpu_linear_ignores_thread_count, check_thread_counts)
 
 void check_allocates_nothing(Isa isa, tarpon_linear_arithmetic arithmetic) {
-    require(isa);
     const auto device = open(isa, 2);
     Format format;
     format.zero = TARPON_ZERO_INTEGER;
@@ -228,19 +185,9 @@ void check_allocates_nothing(Isa isa, tarpon_linear_arithmetic arithmetic) {
     }
 }
 
-#define X(name, isa)                                               \
-    TARPON_TEST(test_cpu_linear_run_allocates_nothing_on_##name) { \
-        check_allocates_nothing(Isa::isa, kExact);                 \
-    }
-TARPON_FOR_EACH_ISA(X)
-#undef X
-
-#define X(name, isa)                                                    \
-    TARPON_TEST(test_cpu_linear_int8_run_allocates_nothing_on_##name) { \
-        check_allocates_nothing(Isa::isa, kInt8);                       \
-    }
-TARPON_FOR_EACH_INT8_ISA(X)
-#undef X
+TARPON_TEST_EACH_ISA(test_cpu_linear_run_allocates_nothing, check_allocates_nothing, kExact)
+TARPON_TEST_EACH_INT8_ISA(test_cpu_linear_int8_run_allocates_nothing, check_allocates_nothing,
+                          kInt8)
 
 TARPON_TEST(test_cpu_linear_runs_concurrently) {
     const Layer layer(17, 384, 384, 128, TARPON_F16, false);

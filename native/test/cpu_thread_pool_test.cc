@@ -1,6 +1,8 @@
 // The CPU device's thread pool. Run alone: cpu_thread_pool_test [part of a test's name].
 #include "cpu/thread_pool.h"
 
+#include <sched.h>
+
 #include <chrono>
 #include <cstdlib>
 #include <new>
@@ -139,6 +141,32 @@ TARPON_TEST(test_thread_pool_run_allocates_nothing) {
     for (int job = 0; job < 100; ++job)
         pool.run(100, count, &counters);
     CHECK_EQ(allocations.load(), before);
+}
+
+// Threads are bound to no processor: where they run, and with that on which NUMA node the memory is
+// that they touch first, stays the operating system's and the application's choice.
+TARPON_TEST(test_thread_pool_leaves_affinity_alone) {
+    cpu_set_t own;
+    REQUIRE(sched_getaffinity(0, sizeof own, &own) == 0);
+    struct Meeting {
+        const cpu_set_t &expected;
+        mutable std::atomic<int> arrived{0}, equal{0};
+    } meeting{own, 0, 0};
+    ThreadPool pool(3);
+    // Tasks that wait for one another are on three threads.
+    pool.run(
+        3,
+        [](const void *context, int64_t) noexcept {
+            const auto &meeting = *static_cast<const Meeting *>(context);
+            cpu_set_t set;
+            if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_EQUAL(&set, &meeting.expected))
+                meeting.equal.fetch_add(1);
+            meeting.arrived.fetch_add(1);
+            while (meeting.arrived.load() < 3)
+                std::this_thread::yield();
+        },
+        &meeting);
+    CHECK_EQ(meeting.equal.load(), 3);
 }
 
 TARPON_TEST(test_thread_pool_counts_processors) {
