@@ -1,5 +1,6 @@
 package dev.tarpon.bench;
 
+import dev.tarpon.DeviceKind;
 import dev.tarpon.bench.linear.Implementation;
 import dev.tarpon.bench.linear.LinearCase;
 import dev.tarpon.bench.optim.AdamWKind;
@@ -38,17 +39,23 @@ record BenchmarkCase(
                 0);
     }
 
-    static BenchmarkCase optimizer(AdamWKind kind, int parameters, int threads) {
+    static BenchmarkCase optimizer(
+            AdamWKind kind, TimedDevice device, int parameters, int threads) {
         Map<String, String> values = new LinkedHashMap<>();
         values.put("implementation", kind.label());
+        values.put("device", device.name());
         values.put("parameters", Integer.toString(parameters));
         values.put("threads", Integer.toString(threads));
         return new BenchmarkCase(
-                "AdamW step, %d fp32 parameters, threads %d".formatted(parameters, threads),
+                "AdamW step, %s, %d fp32 parameters%s"
+                        .formatted(
+                                device.name(),
+                                parameters,
+                                device.kind() == DeviceKind.CPU ? ", threads " + threads : ""),
                 kind.label(),
                 OptimizerBenchmark.class.getName() + ".step",
                 values,
-                1,
+                device.runsPerInvocation(),
                 kind.bytesPerParameter() * parameters,
                 0);
     }
@@ -57,7 +64,7 @@ record BenchmarkCase(
         String shape = layer.inFeatures() + "x" + layer.outFeatures();
         Map<String, String> parameters = new LinkedHashMap<>();
         parameters.put("implementation", implementation.label());
-        parameters.put("device", layer.device());
+        parameters.put("device", layer.device().name());
         parameters.put("shape", shape);
         parameters.put("rows", Integer.toString(layer.rows()));
         parameters.put("dtype", layer.dtype().name());
@@ -68,7 +75,7 @@ record BenchmarkCase(
         return new BenchmarkCase(
                 "linear %s, %s, m=%d, %s%s%s"
                         .formatted(
-                                layer.device(),
+                                layer.device().name(),
                                 shape,
                                 layer.rows(),
                                 layer.dtype(),
@@ -77,7 +84,7 @@ record BenchmarkCase(
                 implementation.label(),
                 LinearBenchmark.class.getName() + ".multiply",
                 parameters,
-                layer.runsPerInvocation(),
+                layer.device().runsPerInvocation(),
                 layer.bytesMoved(implementation.weightBytes(layer)),
                 layer.flops());
     }

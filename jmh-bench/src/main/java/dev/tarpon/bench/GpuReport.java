@@ -20,6 +20,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.stream.Stream;
 
 /**
  * The last step of gpu-check: gathers tests and benchmarks in one JSON file and one Markdown page.
@@ -41,8 +42,11 @@ public final class GpuReport implements Callable<Integer> {
     @Option(names = "--benchmarks", description = "JSON report of the benchmarks")
     private Optional<Path> benchmarks = Optional.empty();
 
-    @Option(names = "--kernels", description = "output of the native kernel benchmark")
-    private Optional<Path> kernels = Optional.empty();
+    @Option(names = "--gemm", description = "figures of w4_gemm_bench, a line of JSON each")
+    private Optional<Path> gemm = Optional.empty();
+
+    @Option(names = "--log", paramLabel = "TITLE=FILE", description = "output that is shown as is")
+    private Map<String, Path> logs = new LinkedHashMap<>();
 
     @Option(names = "--commit", required = true)
     private String commit;
@@ -51,7 +55,12 @@ public final class GpuReport implements Callable<Integer> {
     private String command;
 
     public static void main(String[] arguments) {
-        System.exit(new CommandLine(new GpuReport()).execute(arguments));
+        System.exit(execute(arguments));
+    }
+
+    /** {@link #main} without the exit. */
+    static int execute(String... arguments) {
+        return new CommandLine(new GpuReport()).execute(arguments);
     }
 
     @Override
@@ -62,6 +71,9 @@ public final class GpuReport implements Callable<Integer> {
         Optional<String> noGpu = Tarpon.unavailableReason(DeviceKind.CUDA);
         noGpu.ifPresent(
                 reason -> tests.failed().add(new TestSummary.Event("gpu-check", "cuda", reason)));
+        expect(tests, benchmarks.stream());
+        expect(tests, gemm.stream());
+        expect(tests, logs.values().stream());
         Environment environment = Environment.read(command, Optional.of(commit));
         Files.createDirectories(out);
         Files.writeString(out.resolve("gpu-check.json"), toJson(environment, tests));
@@ -69,6 +81,19 @@ public final class GpuReport implements Callable<Integer> {
         Files.writeString(out.resolve("gpu-check.md"), page);
         System.out.print(page);
         return tests.failed().isEmpty() && tests.passed() > 0 ? 0 : 1;
+    }
+
+    /** What is missing counts as a failure; the report is made of the rest. */
+    private static void expect(TestSummary tests, Stream<Path> files) {
+        files.filter(Files::notExists)
+                .forEach(
+                        file ->
+                                tests.failed()
+                                        .add(
+                                                new TestSummary.Event(
+                                                        "gpu-check",
+                                                        file.getFileName().toString(),
+                                                        "is not there")));
     }
 
     private String toJson(Environment environment, TestSummary tests) throws IOException {
@@ -80,13 +105,20 @@ public final class GpuReport implements Callable<Integer> {
                         "passed", tests.passed(),
                         "failed", tests.failed(),
                         "skipped", tests.skipped()));
-        if (benchmarks.isPresent()) {
+        if (isThere(benchmarks)) {
             JsonElement report = JsonParser.parseString(Files.readString(benchmarks.get()));
             document.put("benchmarks", report);
         }
-        if (kernels.isPresent()) {
-            document.put("kernels", Files.readAllLines(kernels.get()));
+        if (isThere(gemm)) {
+            document.put("gemm", GemmTable.read(gemm.get()).rows());
         }
+        Map<String, List<String>> texts = new LinkedHashMap<>();
+        for (Map.Entry<String, Path> log : logs.entrySet()) {
+            if (Files.exists(log.getValue())) {
+                texts.put(log.getKey(), Files.readAllLines(log.getValue()));
+            }
+        }
+        document.put("logs", texts);
         return GSON.toJson(document) + "\n";
     }
 
@@ -103,15 +135,25 @@ public final class GpuReport implements Callable<Integer> {
         row(page, "tests", tests.line());
         list(page, "Failed", tests.failed());
         list(page, "Skipped", tests.skipped());
-        if (benchmarks.isPresent()) {
-            Path table = Path.of(benchmarks.get().toString().replaceFirst("\\.json$", ".md"));
-            page.append("\n## Benchmarks\n\n").append(Files.readString(table));
+        if (isThere(gemm)) {
+            page.append("\n## W4 GEMM, group 128, fp16\n");
+            page.append(GemmTable.read(gemm.get()).toMarkdown());
         }
-        if (kernels.isPresent()) {
-            page.append("\n## Kernels\n\n```\n");
-            page.append(Files.readString(kernels.get())).append("```\n");
+        if (isThere(benchmarks)) {
+            Path table = Path.of(benchmarks.get().toString().replaceFirst("\\.json$", ".md"));
+            page.append("\n## From Java\n\n").append(Files.readString(table));
+        }
+        for (Map.Entry<String, Path> log : logs.entrySet()) {
+            if (Files.exists(log.getValue())) {
+                page.append("\n## %s\n\n```\n".formatted(log.getKey()));
+                page.append(Files.readString(log.getValue())).append("```\n");
+            }
         }
         return page.toString();
+    }
+
+    private static boolean isThere(Optional<Path> file) {
+        return file.isPresent() && Files.exists(file.get());
     }
 
     private static void row(StringBuilder page, String name, String value) {

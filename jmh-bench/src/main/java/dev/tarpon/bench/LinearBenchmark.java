@@ -61,7 +61,14 @@ public class LinearBenchmark {
     public void setUp() {
         long[] sizes = LinearCase.parseShape(shape);
         LinearCase layer =
-                new LinearCase(device, sizes[0], sizes[1], rows, dtype, threads, coldBytes);
+                new LinearCase(
+                        new TimedDevice(device),
+                        sizes[0],
+                        sizes[1],
+                        rows,
+                        dtype,
+                        threads,
+                        coldBytes);
         Implementation chosen = Implementation.of(implementation);
         chosen.unavailableReason(layer)
                 .ifPresent(
@@ -69,7 +76,7 @@ public class LinearBenchmark {
                             throw new IllegalStateException(implementation + ": " + reason);
                         });
         linear = chosen.create(layer);
-        runs = layer.runsPerInvocation();
+        runs = layer.device().runsPerInvocation();
     }
 
     @TearDown

@@ -1,6 +1,7 @@
 package dev.tarpon.bench;
 
 import dev.tarpon.DType;
+import dev.tarpon.DeviceKind;
 import dev.tarpon.Tarpon;
 import dev.tarpon.bench.linear.Implementation;
 import dev.tarpon.bench.linear.LinearCase;
@@ -151,7 +152,7 @@ public final class Main implements Callable<Integer> {
             switch (benchmark) {
                 case "overhead" -> OVERHEAD.forEach(m -> cases.add(BenchmarkCase.overhead(m)));
                 case "linear" -> planLinear(cases, skipped);
-                case "optimizer" -> planOptimizer(cases);
+                case "optimizer" -> planOptimizer(cases, skipped);
                 default ->
                         throw new IllegalArgumentException(
                                 "unknown benchmark \""
@@ -180,19 +181,35 @@ public final class Main implements Callable<Integer> {
                 : CommandLine.ExitCode.SOFTWARE;
     }
 
-    private void planOptimizer(List<BenchmarkCase> cases) {
+    private void planOptimizer(List<BenchmarkCase> cases, List<Skipped> skipped) {
+        for (int threadCount : threads) {
+            if (threadCount < 0) {
+                throw new IllegalArgumentException(
+                        "--threads is %d; it must be at least 0".formatted(threadCount));
+            }
+        }
         for (int count : parameters) {
             if (count < 1) {
                 throw new IllegalArgumentException(
                         "--parameters is %d; it must be at least 1".formatted(count));
             }
-            for (int threadCount : threads) {
-                if (threadCount < 0) {
-                    throw new IllegalArgumentException(
-                            "--threads is %d; it must be at least 0".formatted(threadCount));
-                }
-                for (AdamWKind kind : AdamWKind.values()) {
-                    cases.add(BenchmarkCase.optimizer(kind, count, threadCount));
+        }
+        for (String name : devices) {
+            TimedDevice device = new TimedDevice(name);
+            Optional<String> reason = device.unavailableReason();
+            if (reason.isPresent()) {
+                skipped.add(new Skipped("optimizer on " + name, reason.get()));
+                continue;
+            }
+            // A GPU has no threads to choose.
+            List<Integer> choices = device.kind() == DeviceKind.CPU ? threads : List.of(0);
+            for (int count : parameters) {
+                for (int threadCount : choices) {
+                    for (AdamWKind kind : AdamWKind.values()) {
+                        if (kind.appliesTo(device.kind())) {
+                            cases.add(BenchmarkCase.optimizer(kind, device, count, threadCount));
+                        }
+                    }
                 }
             }
         }
@@ -221,10 +238,16 @@ public final class Main implements Callable<Integer> {
         for (int threadCount : threads) {
             LinearCase layer =
                     new LinearCase(
-                            device, sizes[0], sizes[1], m, dtype, threadCount, coldMib << 20);
+                            new TimedDevice(device),
+                            sizes[0],
+                            sizes[1],
+                            m,
+                            dtype,
+                            threadCount,
+                            coldMib << 20);
             for (String label : implementations) {
                 Implementation implementation = Implementation.of(label);
-                if (!implementation.appliesTo(layer.kind())) {
+                if (!implementation.appliesTo(layer.device().kind())) {
                     continue;
                 }
                 Optional<String> reason = implementation.unavailableReason(layer);

@@ -1,5 +1,6 @@
 package dev.tarpon.bench;
 
+import dev.tarpon.Device;
 import dev.tarpon.bench.optim.AdamW;
 import dev.tarpon.bench.optim.AdamWKind;
 
@@ -35,24 +36,37 @@ public class OptimizerBenchmark {
     @Param("65536")
     public int parameters;
 
-    /** Of Tarpon; the Java loop has one. */
+    @Param("cpu")
+    public String device;
+
+    /** Of Tarpon on a CPU; the Java loop has one. */
     @Param("1")
     public int threads;
 
+    private Device opened;
     private AdamW optimizer;
+    private int runs;
 
     @Setup
     public void setUp() {
-        optimizer = AdamWKind.of(implementation).create(parameters, threads);
+        TimedDevice timed = new TimedDevice(device);
+        opened = timed.open(threads);
+        optimizer = AdamWKind.of(implementation).create(opened, parameters);
+        runs = timed.runsPerInvocation();
     }
 
     @TearDown
     public void tearDown() {
         optimizer.close();
+        opened.close();
     }
 
+    /** {@link TimedDevice#runsPerInvocation} steps. */
     @Benchmark
     public void step() {
-        optimizer.step();
+        for (int i = 0; i < runs; i++) {
+            optimizer.step();
+        }
+        optimizer.synchronize();
     }
 }

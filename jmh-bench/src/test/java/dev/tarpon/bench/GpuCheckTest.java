@@ -14,7 +14,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 
-/** gpu-check as far as it goes without a GPU. */
+/** The arguments of gpu-check; GpuCheckRehearsalTest runs its steps. */
 class GpuCheckTest {
     private static final Path SCRIPT = Path.of("gpu-check").toAbsolutePath();
 
@@ -49,9 +49,10 @@ class GpuCheckTest {
                         "== build",
                         "== native tests",
                         "== JUnit tests",
-                        "== benchmarks",
-                        "== kernel benchmarks",
-                        "== KV cache benchmarks",
+                        "== W4 GEMM benchmark",
+                        "== KV cache benchmark",
+                        "== Hadamard benchmark",
+                        "== linear and optimizer benchmarks from Java",
                         "== report",
                         "-DTARPON_CUDA=ON",
                         "-DCMAKE_CUDA_ARCHITECTURES=90a-real")) {
@@ -71,5 +72,6 @@ class GpuCheckTest {
     void wrongOptionsAreRefused() throws Exception {
         assertEquals(2, gpuCheck("--arhc", "90a").code());
         assertEquals(2, gpuCheck("--out").code());
+        assertEquals(2, gpuCheck("--out", "").code());
     }
 }

@@ -17,7 +17,7 @@ import java.util.Optional;
 
 class MeasurementTest {
     private static final LinearCase LAYER =
-            new LinearCase("cpu", 256, 512, 4, DType.F16, 0, 256L << 20);
+            new LinearCase(new TimedDevice("cpu"), 256, 512, 4, DType.F16, 0, 256L << 20);
 
     private static final Measurement TARPON =
             new Measurement(

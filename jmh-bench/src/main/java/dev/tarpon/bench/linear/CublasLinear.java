@@ -23,7 +23,7 @@ final class CublasLinear implements LinearImplementation {
     CublasLinear(LinearCase layer, SampleLayer sample, int sets) {
         DType dtype = layer.dtype();
         type = dtype == DType.BF16 ? Cublas.R_16BF : Cublas.R_16F;
-        device = Device.open(layer.kind(), layer.ordinal());
+        device = layer.device().open(0);
         stream = device.wrapStream(0);
         float[] dense = sample.weights().dequantize();
         weights = new Tensor[sets];

@@ -2,7 +2,6 @@ package dev.tarpon.bench.linear;
 
 import dev.tarpon.DType;
 import dev.tarpon.DeviceKind;
-import dev.tarpon.Tarpon;
 
 import java.util.Arrays;
 import java.util.Locale;
@@ -53,14 +52,13 @@ public enum Implementation {
 
     /** Why this cannot run here, although it applies; empty if it can. */
     public Optional<String> unavailableReason(LinearCase layer) {
-        if (layer.ordinal() >= Tarpon.deviceCount(layer.kind())) {
-            return Optional.of(
-                    Tarpon.unavailableReason(layer.kind())
-                            .orElse("device " + layer.device() + " is not there"));
+        Optional<String> noDevice = layer.device().unavailableReason();
+        if (noDevice.isPresent()) {
+            return noDevice;
         }
         return switch (this) {
             case TARPON ->
-                    layer.dtype() == DType.F32 && layer.kind() == DeviceKind.CUDA
+                    layer.dtype() == DType.F32 && layer.device().kind() == DeviceKind.CUDA
                             ? Optional.of("fp32 activations are served on the CPU only")
                             : Optional.empty();
             case JAVA_FP32, JAVA_W4 -> Optional.empty();
@@ -73,7 +71,7 @@ public enum Implementation {
         if (layer.dtype() == DType.F32) {
             return Optional.of("the cuBLAS baselines are for 16-bit activations");
         }
-        return layer.ordinal() == 0
+        return layer.device().ordinal() == 0
                 ? Optional.empty()
                 : Optional.of("the cuBLAS baselines run on cuda:0 only");
     }

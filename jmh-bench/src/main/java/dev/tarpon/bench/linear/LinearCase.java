@@ -1,12 +1,11 @@
 package dev.tarpon.bench.linear;
 
 import dev.tarpon.DType;
-import dev.tarpon.DeviceKind;
+import dev.tarpon.bench.TimedDevice;
 
 /**
  * One linear layer to be timed: y [rows, outFeatures] = x [rows, inFeatures] * W.
  *
- * @param device "cpu" or "cuda:N"
  * @param dtype of x and y; the plain Java loops compute in fp32 whatever it says
  * @param threads CPU threads, 0 for all
  * @param coldBytes copies of the weights are used in turn until they fill this much memory, so that
@@ -14,7 +13,7 @@ import dev.tarpon.DeviceKind;
  *     hot
  */
 public record LinearCase(
-        String device,
+        TimedDevice device,
         long inFeatures,
         long outFeatures,
         int rows,
@@ -27,16 +26,7 @@ public record LinearCase(
     /** More copies than this make the set-up slow and the weights no colder. */
     private static final int MAX_WEIGHT_SETS = 4096;
 
-    /**
-     * GPU runs are queued this many at a time, so that one synchronisation is not what is timed.
-     */
-    private static final int GPU_RUNS_PER_SYNCHRONIZATION = 64;
-
     public LinearCase {
-        if (!device.matches("cpu|cuda(:\\d{1,4})?")) {
-            throw new IllegalArgumentException(
-                    "device \"" + device + "\" cannot be timed: use cpu or cuda:N");
-        }
         if (rows < 1 || threads < 0 || coldBytes < 0) {
             throw new IllegalArgumentException(
                     "rows must be at least 1, threads and cold bytes at least 0, not %d, %d and %d"
@@ -56,21 +46,6 @@ public record LinearCase(
         }
         throw new IllegalArgumentException(
                 "shape \"" + shape + "\" is not INxOUT with an even OUT, such as 4096x14336");
-    }
-
-    /** The kind that {@link #device} names. */
-    public DeviceKind kind() {
-        return device.equals("cpu") ? DeviceKind.CPU : DeviceKind.CUDA;
-    }
-
-    /** The N of "cuda:N"; 0 where none is given. */
-    public int ordinal() {
-        int colon = device.indexOf(':');
-        return colon < 0 ? 0 : Integer.parseInt(device.substring(colon + 1));
-    }
-
-    public int runsPerInvocation() {
-        return kind() == DeviceKind.CPU ? 1 : GPU_RUNS_PER_SYNCHRONIZATION;
     }
 
     /** How many copies of weights of this size fill {@link #coldBytes}. */

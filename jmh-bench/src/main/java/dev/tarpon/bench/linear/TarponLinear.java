@@ -1,7 +1,6 @@
 package dev.tarpon.bench.linear;
 
 import dev.tarpon.Device;
-import dev.tarpon.DeviceOptions;
 import dev.tarpon.QuantizedLinear;
 import dev.tarpon.Stream;
 import dev.tarpon.Tensor;
@@ -15,7 +14,7 @@ final class TarponLinear implements LinearImplementation {
     private final Tensor y;
 
     TarponLinear(LinearCase layer, SampleLayer sample, int sets) {
-        device = Device.open(layer.kind(), layer.ordinal(), new DeviceOptions(layer.threads()));
+        device = layer.device().open(layer.threads());
         stream = device.createStream();
         plans = new QuantizedLinear[sets];
         for (int i = 0; i < sets; i++) {

@@ -8,8 +8,11 @@ public interface AdamW extends AutoCloseable {
     double EPS = 1e-8;
     double WEIGHT_DECAY = 0.01;
 
-    /** Takes a step; returns when it is done. */
+    /** Takes a step, or queues it. */
     void step();
+
+    /** Returns when all steps have been taken. */
+    void synchronize();
 
     /** The parameter, copied. */
     float[] parameter();

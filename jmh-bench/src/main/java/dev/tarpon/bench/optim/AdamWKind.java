@@ -1,5 +1,7 @@
 package dev.tarpon.bench.optim;
 
+import dev.tarpon.Device;
+import dev.tarpon.DeviceKind;
 import dev.tarpon.optim.StateFormat;
 
 import java.util.Arrays;
@@ -42,8 +44,17 @@ public enum AdamWKind {
         return bytes;
     }
 
-    /** An optimizer of normally distributed values; the same for all kinds. */
-    public AdamW create(int size, int threads) {
+    /** Whether this is something to compare with on that kind of device. */
+    public boolean appliesTo(DeviceKind kind) {
+        return format != null || kind == DeviceKind.CPU;
+    }
+
+    /**
+     * An optimizer of normally distributed values; the same for all kinds.
+     *
+     * @param device of which Tarpon's are a part; the plain loop does not use it
+     */
+    public AdamW create(Device device, int size) {
         Random random = new Random(1);
         float[] parameter = new float[size];
         float[] gradient = new float[size];
@@ -53,6 +64,6 @@ public enum AdamWKind {
         }
         return format == null
                 ? new JavaAdamW(parameter, gradient)
-                : new TarponAdamW(format, threads, parameter, gradient);
+                : new TarponAdamW(device, format, parameter, gradient);
     }
 }

@@ -33,6 +33,9 @@ final class JavaAdamW implements AdamW {
     }
 
     @Override
+    public void synchronize() {}
+
+    @Override
     public float[] parameter() {
         return p.clone();
     }

@@ -2,8 +2,6 @@ package dev.tarpon.bench.optim;
 
 import dev.tarpon.DType;
 import dev.tarpon.Device;
-import dev.tarpon.DeviceKind;
-import dev.tarpon.DeviceOptions;
 import dev.tarpon.Stream;
 import dev.tarpon.Tensor;
 import dev.tarpon.optim.Optimizer;
@@ -15,18 +13,17 @@ import dev.tarpon.optim.UpdateRule;
 
 import java.util.List;
 
-/** Tarpon's step on the CPU, through the public API. */
+/** Tarpon's step on any device, through the public API. */
 final class TarponAdamW implements AdamW {
-    private final Device device;
     private final Stream stream;
     private final Tensor value;
+    private final Tensor grad;
     private final Optimizer optimizer;
 
-    TarponAdamW(StateFormat format, int threads, float[] parameter, float[] gradient) {
-        device = Device.open(DeviceKind.CPU, 0, new DeviceOptions(threads));
+    TarponAdamW(Device device, StateFormat format, float[] parameter, float[] gradient) {
         stream = device.createStream();
         value = device.allocate(DType.F32, parameter.length).copyFrom(parameter);
-        Tensor grad = device.allocate(DType.F32, gradient.length).copyFrom(gradient);
+        grad = device.allocate(DType.F32, gradient.length).copyFrom(gradient);
         // Every size has the format that is measured.
         Parameter p = new Parameter("p", value, grad).withStateFormat(format);
         optimizer =
@@ -41,6 +38,10 @@ final class TarponAdamW implements AdamW {
     @Override
     public void step() {
         optimizer.step(stream);
+    }
+
+    @Override
+    public void synchronize() {
         stream.synchronize();
     }
 
@@ -51,6 +52,9 @@ final class TarponAdamW implements AdamW {
 
     @Override
     public void close() {
-        device.close();
+        optimizer.close();
+        grad.close();
+        value.close();
+        stream.close();
     }
 }

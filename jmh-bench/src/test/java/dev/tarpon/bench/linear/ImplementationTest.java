@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.tarpon.DType;
 import dev.tarpon.DeviceKind;
+import dev.tarpon.bench.TimedDevice;
 
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
@@ -22,12 +23,12 @@ class ImplementationTest {
                 .flatMap(
                         device ->
                                 Stream.of(Implementation.values())
-                                        .filter(i -> i.appliesTo(layer(device).kind()))
+                                        .filter(i -> i.appliesTo(layer(device).device().kind()))
                                         .map(i -> Arguments.of(i, device)));
     }
 
     private static LinearCase layer(String device) {
-        return new LinearCase(device, 200, 322, 3, DType.F16, 0, 1 << 20);
+        return new LinearCase(new TimedDevice(device), 200, 322, 3, DType.F16, 0, 1 << 20);
     }
 
     @ParameterizedTest
@@ -47,7 +48,8 @@ class ImplementationTest {
                 for (int i = 0; i < expected.length; i++) {
                     // y is rounded to binary16 (2^-11 of |y| < 64); weights are too, by cuBLAS's
                     // baselines: 2^-11 of the sum of 200 products below 0.16 each.
-                    double bound = (64 + (layer.kind() == DeviceKind.CUDA ? 32 : 0)) / 2048.0;
+                    double bound =
+                            (64 + (layer.device().kind() == DeviceKind.CUDA ? 32 : 0)) / 2048.0;
                     int at = i;
                     assertEquals(
                             expected[i],

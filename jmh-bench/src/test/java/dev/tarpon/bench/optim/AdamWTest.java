@@ -3,26 +3,50 @@ package dev.tarpon.bench.optim;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import dev.tarpon.Device;
+import dev.tarpon.DeviceKind;
+import dev.tarpon.DeviceOptions;
+import dev.tarpon.Tarpon;
 
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
+
+import java.util.Arrays;
+import java.util.Optional;
+import java.util.stream.Stream;
 
 /** Every implementation takes the same steps, so that no ratio compares different work. */
 class AdamWTest {
     private static final int SIZE = 5000;
     private static final int STEPS = 3;
 
+    static Stream<Arguments> cases() {
+        return Arrays.stream(AdamWKind.values())
+                .flatMap(
+                        kind ->
+                                Arrays.stream(DeviceKind.values())
+                                        .filter(kind::appliesTo)
+                                        .map(device -> Arguments.of(kind, device)));
+    }
+
     @ParameterizedTest
-    @EnumSource(AdamWKind.class)
-    void stepsAreTheSame(AdamWKind kind) {
-        try (AdamW reference = AdamWKind.JAVA_FP32.create(SIZE, 1);
-                AdamW other = kind.create(SIZE, 1)) {
+    @MethodSource("cases")
+    void stepsAreTheSame(AdamWKind kind, DeviceKind deviceKind) {
+        Optional<String> absent = Tarpon.unavailableReason(deviceKind);
+        assumeTrue(absent.isEmpty(), () -> "device " + deviceKind + ": " + absent.get());
+        try (Device device = Device.open(deviceKind, 0, new DeviceOptions(1));
+                AdamW reference = AdamWKind.JAVA_FP32.create(device, SIZE);
+                AdamW other = kind.create(device, SIZE)) {
             float[] before = reference.parameter();
             for (int step = 0; step < STEPS; step++) {
                 reference.step();
                 other.step();
             }
+            other.synchronize();
             float[] expected = reference.parameter();
             float[] actual = other.parameter();
             // A quantised state is off by some percent, and one far below its block's largest by
