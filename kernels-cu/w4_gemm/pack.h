@@ -1,7 +1,7 @@
 // Weight packing for the W4 GEMM: plain order <-> MARLIN order. Plain host C++, header-only.
 //
 // Callers: tarpon_marlin_* in native/src/abi.cc, the GPU plan (native/src/cuda/linear.cc) and the
-// tests. Run alone: `w4_gemm_test pack`.
+// tests. Run alone: `w4_gemm_host_test`.
 //
 // Plain order:  codes uint8 [K, N], each 0..15; scales binary16 [groups, N].
 // MARLIN order: qweight int32 [Kp/16, 2*Np]; scales binary16 [groups, Np], permuted.
@@ -105,7 +105,8 @@ inline void pack_unit(const UnitCodes &unit, int32_t *words) {
 inline void unpack_unit(const int32_t *words, UnitCodes &unit) {
     for (int lane = 0; lane < 32; ++lane) {
         for (int tile = 0; tile < kUnitTiles; ++tile) {
-            const uint32_t word = static_cast<uint32_t>(words[kUnitTiles * lane + tile]);
+            uint32_t word;
+            std::memcpy(&word, words + kUnitTiles * lane + tile, sizeof word);
             for (int nibble = 0; nibble < 8; ++nibble) {
                 const TileCoord at = marlin_tile_coord(lane, nibble);
                 unit[at.k][16 * tile + at.n] = static_cast<uint8_t>(word >> (4 * nibble) & 15);
@@ -153,7 +154,7 @@ inline void marlin_pack(const uint8_t *codes, const uint16_t *scales, int64_t n,
     marlin_pack_scales(scales, n, groups, groups == 1, scales_packed);
 }
 
-// The exact inverse: padding is dropped.
+// The exact inverse: padding is dropped. Packed words and scales need not be aligned.
 inline void marlin_unpack(const int32_t *qweight, const uint16_t *scales_packed, int64_t n,
                           int64_t k, int64_t groups, uint8_t *codes, uint16_t *scales) {
     const MarlinSize size = marlin_size(n, k, groups);
@@ -172,7 +173,8 @@ inline void marlin_unpack(const int32_t *qweight, const uint16_t *scales_packed,
     for (int64_t g = 0; g < groups; ++g) {
         for (int64_t i = 0; i < size.n_padded; ++i) {
             const int64_t column = marlin_scale_source(i, groups == 1);
-            if (column < n) scales[g * n + column] = *scales_packed;
+            if (column < n)
+                std::memcpy(scales + g * n + column, scales_packed, sizeof *scales_packed);
             ++scales_packed;
         }
     }

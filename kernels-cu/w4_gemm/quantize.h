@@ -8,6 +8,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 namespace tarpon::w4_gemm {
@@ -28,21 +29,26 @@ namespace detail {
 inline constexpr uint32_t kAbsMask = 0x7fffffff;
 inline constexpr uint32_t kInfBits = 0x7f800000;
 
-// Branch-free conversions, so that the loops over them vectorise on baseline x86-64.
+// Branch-free conversions, so that the loops over them vectorise on baseline x86-64. Weights need
+// not be aligned: a tensor in a mapped file may not be.
 inline float load_weight(const float *p) {
-    return *p;
+    float value;
+    std::memcpy(&value, p, sizeof value);
+    return value;
 }
 
 struct F16Bits {
     uint16_t bits;
 };
 inline float load_weight(const F16Bits *p) {
-    const uint32_t magnitude = p->bits & 0x7fffu;
+    F16Bits half;
+    std::memcpy(&half, p, sizeof half);
+    const uint32_t magnitude = half.bits & 0x7fffu;
     // Moves the exponent field in place and rebiases it by multiplying with 2^(127-15): exact for
     // subnormals too. Infinities and NaNs get the exponent that marks them.
     const float value = std::bit_cast<float>(magnitude << 13) * 0x1p112f;
     const uint32_t special = magnitude >= 0x7c00u ? kInfBits : 0u;
-    const uint32_t sign = static_cast<uint32_t>(p->bits & 0x8000u) << 16;
+    const uint32_t sign = static_cast<uint32_t>(half.bits & 0x8000u) << 16;
     return std::bit_cast<float>(std::bit_cast<uint32_t>(value) | special | sign);
 }
 
@@ -50,7 +56,9 @@ struct BF16Bits {
     uint16_t bits;
 };
 inline float load_weight(const BF16Bits *p) {
-    return std::bit_cast<float>(static_cast<uint32_t>(p->bits) << 16);
+    BF16Bits value;
+    std::memcpy(&value, p, sizeof value);
+    return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16);
 }
 
 // Rounds a finite non-negative double to binary16 bits, to nearest even; 0x7c00 if it overflows.

@@ -15,6 +15,8 @@ using tarpon::abi::write_struct;
 struct tarpon_linear {
     std::unique_ptr<tarpon::LinearPlan> impl;
     const char *variant;
+    int64_t n, k;
+    size_t elem_bytes;  // of activation_dtype
 };
 
 namespace {
@@ -25,6 +27,9 @@ tarpon_linear *create(tarpon_device &device, const tarpon_linear_desc &desc,
                       const std::vector<tarpon_linear_weights> &parts) {
     auto linear = std::make_unique<tarpon_linear>();
     linear->impl = tarpon::create_linear(*device.impl, desc, parts, &linear->variant);
+    linear->n = desc.out_features;
+    linear->k = desc.in_features;
+    linear->elem_bytes = desc.activation_dtype == TARPON_F32 ? 4 : 2;
     return linear.release();
 }
 
@@ -38,6 +43,10 @@ std::vector<tarpon_linear_weights> read_parts(const tarpon_linear_weights *parts
     for (int32_t i = 0; i < count; ++i) {
         const auto *address = reinterpret_cast<const char *>(parts) + size_t{stride} * i;
         const auto *part = reinterpret_cast<const tarpon_linear_weights *>(address);
+        if (stride % alignof(tarpon_linear_weights) != 0) {
+            fail(TARPON_ERROR_INVALID_ARGUMENT,
+                 "parts[0].struct_size is %u; set it to sizeof, here %zu", stride, sizeof *part);
+        }
         if (part->struct_size != stride) {
             fail(TARPON_ERROR_INVALID_ARGUMENT,
                  "parts[%d].struct_size is %u and parts[0].struct_size is %u; they must be equal",
@@ -46,6 +55,57 @@ std::vector<tarpon_linear_weights> read_parts(const tarpon_linear_weights *parts
         known.push_back(read_struct(part, "parts"));
     }
     return known;
+}
+
+// Bounds m * K and m * N elements far below int64; more memory than any device has.
+constexpr int64_t kMaxElems = int64_t{1} << 48;
+constexpr uintptr_t kWorkspaceAlign = 256;
+
+bool overlap(const void *a, size_t a_bytes, const void *b, size_t b_bytes) {
+    const auto first = reinterpret_cast<uintptr_t>(a), second = reinterpret_cast<uintptr_t>(b);
+    return first < second ? second - first < a_bytes : first - second < b_bytes;
+}
+
+// What can be said of a run's operands without looking at memory. A GPU would answer a misaligned
+// address with an error that ends its context; operands that overlap would be wrong in silence.
+tarpon_status check_operands(const tarpon_linear &linear, const tarpon::LinearArgs &a) noexcept {
+    const int64_t widest = std::max(linear.n, linear.k);
+    if (!a.x || !a.y || a.m < 0 || a.m > kMaxElems / widest) {
+        return tarpon::set_error(
+            TARPON_ERROR_INVALID_ARGUMENT,
+            "linear run: x is %p, y is %p, m is %lld; x and y must not be "
+            "NULL and m must be 0..%lld for %lld inputs and %lld outputs",
+            a.x, a.y, static_cast<long long>(a.m), static_cast<long long>(kMaxElems / widest),
+            static_cast<long long>(linear.k), static_cast<long long>(linear.n));
+    }
+    const auto bits = reinterpret_cast<uintptr_t>(a.x) | reinterpret_cast<uintptr_t>(a.y) |
+                      reinterpret_cast<uintptr_t>(a.residual);
+    if (bits % linear.elem_bytes != 0) {
+        return tarpon::set_error(TARPON_ERROR_INVALID_ARGUMENT,
+                                 "linear run: x is %p, y is %p, residual is %p; all must be "
+                                 "aligned to an element of %zu bytes",
+                                 a.x, a.y, a.residual, linear.elem_bytes);
+    }
+    if (a.workspace_bytes > 0 && reinterpret_cast<uintptr_t>(a.workspace) % kWorkspaceAlign != 0) {
+        return tarpon::set_error(TARPON_ERROR_INVALID_ARGUMENT,
+                                 "linear run: workspace is %p; it must be aligned to 256 bytes",
+                                 a.workspace);
+    }
+    const auto rows = static_cast<size_t>(a.m) * linear.elem_bytes;
+    const size_t x_bytes = rows * static_cast<size_t>(linear.k);
+    const size_t y_bytes = rows * static_cast<size_t>(linear.n);
+    if (overlap(a.x, x_bytes, a.y, y_bytes)) {
+        return tarpon::set_error(TARPON_ERROR_INVALID_ARGUMENT,
+                                 "linear run: x (%p, %zu bytes) and y (%p, %zu bytes) overlap", a.x,
+                                 x_bytes, a.y, y_bytes);
+    }
+    if (a.residual && a.residual != a.y && overlap(a.residual, y_bytes, a.y, y_bytes)) {
+        return tarpon::set_error(TARPON_ERROR_INVALID_ARGUMENT,
+                                 "linear run: residual (%p) and y (%p), of %zu bytes, overlap; "
+                                 "they must be the same or apart",
+                                 a.residual, a.y, y_bytes);
+    }
+    return TARPON_OK;
 }
 
 }  // namespace
@@ -205,13 +265,10 @@ tarpon_status tarpon_linear_run_residual(const tarpon_linear *linear, const void
                                          size_t workspace_bytes, tarpon_stream *stream) {
     if (!linear) return tarpon::set_error(TARPON_ERROR_INVALID_ARGUMENT, "linear is NULL");
     if (m == 0) return TARPON_OK;
-    if (!x || !y || m < 0) {
-        return tarpon::set_error(TARPON_ERROR_INVALID_ARGUMENT,
-                                 "linear run: x is %p, y is %p, m is %lld; x and y must not be "
-                                 "NULL and m must be >= 0",
-                                 x, y, static_cast<long long>(m));
-    }
-    return linear->impl->run({x, y, m, workspace, workspace_bytes, impl_or_null(stream), residual});
+    const tarpon::LinearArgs args{x,       y, m, workspace, workspace_bytes, impl_or_null(stream),
+                                  residual};
+    const tarpon_status status = check_operands(*linear, args);
+    return status == TARPON_OK ? linear->impl->run(args) : status;
 }
 
 tarpon_status tarpon_linear_run(const tarpon_linear *linear, const void *x, void *y, int64_t m,

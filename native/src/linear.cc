@@ -78,10 +78,7 @@ std::unique_ptr<LinearPlan> create_linear(Device &device, const tarpon_linear_de
 void weights_unpack(const tarpon_linear_desc &desc, const tarpon_linear_weights &weights,
                     uint8_t *out_codes, void *out_scales, void *out_zeros) {
     const LinearParts parts(desc, {weights});
-    if (!out_zeros != (parts.format().zero_type == TARPON_ZERO_SYMMETRIC)) {
-        fail(TARPON_ERROR_INVALID_ARGUMENT, "out_zeros is %p; %s weights have %s", out_zeros,
-             zero_type_name(desc.zero_type), out_zeros ? "none: pass NULL" : "zeros");
-    }
+    check_outputs(parts.format(), out_scales, out_zeros);
     parts.unpack(out_codes, out_scales, out_zeros, false);
 }
 

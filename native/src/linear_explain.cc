@@ -1,4 +1,6 @@
 // Tells what the GPU kernels of the linear family would launch and why; needs no GPU.
+#include <algorithm>
+
 #include "linear.h"
 #include "linear_format.h"
 #include "w4_format.h"

@@ -1,6 +1,7 @@
 // The checks of linear_format.h.
 #include "linear_format.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -60,6 +61,22 @@ LinearFormat checked_format(const tarpon_linear_desc &desc) {
              weight_type_name(desc.weight_type), zero_type_name(desc.zero_type));
     }
     return {desc.weight_type, desc.zero_type, desc.scale_type, desc.sparsity};
+}
+
+void check_outputs(const LinearFormat &format, const void *out_scales, const void *out_zeros) {
+    if (!out_zeros != (format.zero_type == TARPON_ZERO_SYMMETRIC)) {
+        fail(TARPON_ERROR_INVALID_ARGUMENT, "out_zeros is %p; %s weights have %s", out_zeros,
+             zero_type_name(format.zero_type), out_zeros ? "none: pass NULL" : "zeros");
+    }
+    const size_t scale_bytes = format.scale_bytes();
+    const size_t zero_bytes = std::max<size_t>(format.zero_bytes(), 1);
+    if (reinterpret_cast<uintptr_t>(out_scales) % scale_bytes != 0 ||
+        reinterpret_cast<uintptr_t>(out_zeros) % zero_bytes != 0) {
+        fail(TARPON_ERROR_INVALID_ARGUMENT,
+             "out_scales is %p and out_zeros is %p; they must be aligned to their elements, of %zu "
+             "and %zu bytes",
+             out_scales, out_zeros, scale_bytes, zero_bytes);
+    }
 }
 
 const char *weight_type_name(tarpon_weight_type type) {

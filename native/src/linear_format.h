@@ -49,6 +49,10 @@ LinearFormat checked_format(const tarpon_linear_desc &desc);
 // Fails with desc-><name> unless 0 <= value <= last; `values` lists what is legal.
 void check_enum(const char *name, int32_t value, int32_t last, const char *values);
 
+// Refuses arrays for scales and zeros that are not aligned to their elements, and zeros that are
+// missing or too many.
+void check_outputs(const LinearFormat &format, const void *out_scales, const void *out_zeros);
+
 const char *weight_type_name(tarpon_weight_type type);
 const char *zero_type_name(tarpon_zero_type type);
 const char *scale_type_name(tarpon_scale_type type);

@@ -26,16 +26,25 @@ w4_gemm::WeightDtype checked_weight_dtype(tarpon_dtype dtype) {
          dtype_name(dtype));
 }
 
+// Weights need not be aligned in the caller's memory: a tensor in a mapped file may not be.
+template <class T>
+float load_unaligned(const void *weight, int64_t i) {
+    T value;
+    std::memcpy(&value, static_cast<const char *>(weight) + static_cast<int64_t>(sizeof value) * i,
+                sizeof value);
+    return to_float(value);
+}
+
 float load_weight(const void *weight, w4_gemm::WeightDtype dtype, int64_t i) {
     switch (dtype) {
         case w4_gemm::WeightDtype::kF32:
-            return static_cast<const float *>(weight)[i];
+            return load_unaligned<float>(weight, i);
         case w4_gemm::WeightDtype::kF16:
-            return to_float(static_cast<const half_t *>(weight)[i]);
+            return load_unaligned<half_t>(weight, i);
         case w4_gemm::WeightDtype::kBF16:
             break;
     }
-    return to_float(static_cast<const bf16_t *>(weight)[i]);
+    return load_unaligned<bf16_t>(weight, i);
 }
 
 [[noreturn]] void refuse_weight(int64_t n, int64_t k, float value, const char *why) {
@@ -174,10 +183,7 @@ void weights_quantize(const tarpon_linear_desc &desc, const void *weight, tarpon
     const LinearShape shape = checked_shape(desc.out_features, desc.in_features, desc.group_size);
     const LinearFormat format = checked_format(desc);
     const w4_gemm::WeightDtype weight_dtype = checked_weight_dtype(dtype);
-    if (!out_zeros != (format.zero_type == TARPON_ZERO_SYMMETRIC)) {
-        fail(TARPON_ERROR_INVALID_ARGUMENT, "out_zeros is %p; %s weights have %s", out_zeros,
-             zero_type_name(format.zero_type), out_zeros ? "none: pass NULL" : "zeros");
-    }
+    check_outputs(format, out_scales, out_zeros);
     if (format.weight_type == TARPON_WEIGHT_INT4 && format.zero_type == TARPON_ZERO_SYMMETRIC &&
         format.scale_type == TARPON_SCALE_F16) {
         quantize_marlin(weight, weight_dtype, shape, out_codes,

@@ -76,6 +76,10 @@ void LinearParts::check_g_idx(const Part &part) const {
              "%sg_idx is %p of %zu bytes; with in_features %lld it takes %zu", part.name.c_str(),
              static_cast<const void *>(g_idx), part.weights.g_idx_bytes, ll{shape_.k}, expected);
     }
+    if (g_idx && shape_.k > INT32_MAX) {
+        fail(TARPON_ERROR_INVALID_ARGUMENT, "in_features is %lld; with g_idx it is at most %d",
+             ll{shape_.k}, INT32_MAX);
+    }
     if (!g_idx != !first) {
         fail(
             TARPON_ERROR_INVALID_ARGUMENT,

@@ -148,10 +148,108 @@ TARPON_TEST(test_abi_linear_run_refuses_bad_operands) {
                   TARPON_ERROR_INVALID_ARGUMENT, "x is", "x NULL");
     check_failure(tarpon_linear_run(raw, x, y, -1, nullptr, 0, nullptr),
                   TARPON_ERROR_INVALID_ARGUMENT, "m is -1", "m < 0");
+    check_failure(tarpon_linear_run(raw, x, y, INT64_MAX, nullptr, 0, nullptr),
+                  TARPON_ERROR_INVALID_ARGUMENT, "0..1099511627776", "m beyond any memory");
     CHECK_EQ(tarpon_linear_run(raw, nullptr, nullptr, 0, nullptr, 0, nullptr), TARPON_OK);
     size_t bytes = 0;
     check_failure(tarpon_linear_workspace_bytes(raw, -7, &bytes), TARPON_ERROR_INVALID_ARGUMENT,
                   "-7", "workspace");
+}
+
+// On every device: on a GPU these would be errors that end its context, or wrong in silence.
+TARPON_TEST(test_abi_linear_run_refuses_operands_that_overlap_or_are_misaligned) {
+    Request request;
+    for (const DeviceKind &kind : kDeviceKinds) {
+        std::string reason;
+        const Owned<tarpon_device> device = open_device(kind.kind, &reason);
+        if (!device) continue;
+        tarpon_linear *raw = nullptr;
+        REQUIRE(
+            tarpon_linear_create(device.get(), &request.desc, &request.weights, &raw) == TARPON_OK,
+            "%s", tarpon_last_error());
+        const Owned<tarpon_linear> linear(raw);
+        tarpon_buffer *buffer = nullptr;
+        REQUIRE(tarpon_buffer_create(device.get(), 1 << 20, &buffer) == TARPON_OK);
+        const Owned<tarpon_buffer> memory(buffer);
+        // One row of x has 512 bytes, one of y 128; the workspace is behind both.
+        char *const x = static_cast<char *>(tarpon_buffer_address(buffer)), *const y = x + 512;
+        char *const workspace = x + 4096;
+        const size_t workspace_bytes = (1 << 20) - 8192;
+        const auto run = [&](const char *x_at, const char *residual, char *y_at, char *ws) {
+            return tarpon_linear_run_residual(raw, x_at, residual, y_at, 1, ws, workspace_bytes,
+                                              nullptr);
+        };
+        constexpr tarpon_status kInvalid = TARPON_ERROR_INVALID_ARGUMENT;
+        check_failure(run(x + 1, nullptr, y, workspace), kInvalid, "aligned", "odd x");
+        check_failure(run(x, nullptr, y + 1, workspace), kInvalid, "aligned", "odd y");
+        check_failure(run(x, y + 1, y, workspace), kInvalid, "aligned", "odd residual");
+        check_failure(run(x, nullptr, y, workspace + 64), kInvalid, "256", "odd workspace");
+        check_failure(run(x, nullptr, x, workspace), kInvalid, "overlap", "y is x");
+        check_failure(run(x, nullptr, x + 510, workspace), kInvalid, "overlap", "y ends x");
+        check_failure(run(x + 126, nullptr, x, workspace), kInvalid, "overlap", "y begins x");
+        check_failure(run(x, y + 126, y, workspace), kInvalid, "overlap", "residual ends y");
+        size_t needed = 0;
+        REQUIRE(tarpon_linear_workspace_bytes(raw, 1, &needed) == TARPON_OK);
+        if (needed > 0) {
+            check_failure(run(x, nullptr, y, nullptr), kInvalid, "workspace", "no workspace");
+        }
+    }
+}
+
+// Tensors in a mapped file begin anywhere.
+TARPON_TEST(test_abi_weights_in_host_memory_need_no_alignment) {
+    const Request request;
+    const int64_t n = request.layer.n, k = request.layer.k;
+    const auto shifted = [](const void *data, size_t bytes) {
+        std::vector<char> out(bytes + 1);
+        std::memcpy(out.data() + 1, data, bytes);
+        return out;
+    };
+    size_t qweight_bytes = 0, scales_bytes = 0;
+    REQUIRE(tarpon_marlin_size(n, k, 128, &qweight_bytes, &scales_bytes) == TARPON_OK);
+    std::vector<int32_t> qweight(qweight_bytes / 4);
+    std::vector<uint16_t> packed_scales(scales_bytes / 2);
+    REQUIRE(tarpon_marlin_pack(request.layer.codes.data(), request.layer.scales.data(), n, k, 128,
+                               qweight.data(), packed_scales.data()) == TARPON_OK);
+    const auto odd_qweight = shifted(qweight.data(), qweight_bytes);
+    const auto odd_scales = shifted(packed_scales.data(), scales_bytes);
+    tarpon_linear_weights weights = request.weights;
+    weights.layout = TARPON_LAYOUT_MARLIN;
+    weights.qweight = odd_qweight.data() + 1;
+    weights.qweight_bytes = qweight_bytes;
+    weights.scales = odd_scales.data() + 1;
+    weights.scales_bytes = scales_bytes;
+    std::vector<uint8_t> codes(request.layer.codes.size());
+    std::vector<uint16_t> scales(request.layer.scales.size());
+    REQUIRE(tarpon_weights_unpack(&request.desc, &weights, codes.data(), scales.data(), nullptr) ==
+                TARPON_OK,
+            "%s", tarpon_last_error());
+    CHECK(codes == request.layer.codes && scales == request.layer.scales, "MARLIN order");
+
+    std::vector<float> weight(static_cast<size_t>(n * k));
+    for (size_t i = 0; i < weight.size(); ++i)
+        weight[i] = static_cast<float>(static_cast<int>(i * 7919 % 201) - 100);
+    const auto odd_weight = shifted(weight.data(), 4 * weight.size());
+    for (const tarpon_zero_type zero : {TARPON_ZERO_SYMMETRIC, TARPON_ZERO_INTEGER}) {
+        tarpon_linear_desc desc = request.desc;
+        desc.zero_type = zero;
+        std::vector<uint8_t> zeros(scales.size()), odd_zeros(scales.size()),
+            odd_codes(codes.size());
+        std::vector<uint16_t> other_scales(scales.size());
+        const bool has_zeros = zero == TARPON_ZERO_INTEGER;
+        REQUIRE(tarpon_weights_quantize(&desc, weight.data(), TARPON_F32, codes.data(),
+                                        scales.data(),
+                                        has_zeros ? zeros.data() : nullptr) == TARPON_OK);
+        REQUIRE(tarpon_weights_quantize(&desc, odd_weight.data() + 1, TARPON_F32, odd_codes.data(),
+                                        other_scales.data(),
+                                        has_zeros ? odd_zeros.data() : nullptr) == TARPON_OK);
+        CHECK(codes == odd_codes && scales == other_scales && zeros == odd_zeros, "zero type %d",
+              zero);
+        check_failure(tarpon_weights_quantize(&desc, weight.data(), TARPON_F32, codes.data(),
+                                              const_cast<char *>(odd_scales.data()) + 1,
+                                              has_zeros ? zeros.data() : nullptr),
+                      TARPON_ERROR_INVALID_ARGUMENT, "aligned", "odd out_scales");
+    }
 }
 
 TARPON_TEST(test_abi_fused_parts_must_fit) {
@@ -178,7 +276,9 @@ TARPON_TEST(test_abi_fused_parts_must_fit) {
     parts[1].out_features = 64;
     parts[1].struct_size = sizeof parts[1] - 8;
     check_failure(fused(2), kInvalid, "parts[1].struct_size", "another struct");
-    parts[1].struct_size = sizeof parts[1];
+    parts[0].struct_size = sizeof parts[0] + 1;
+    check_failure(fused(2), kInvalid, "parts[0].struct_size", "structs at odd places");
+    parts[0].struct_size = parts[1].struct_size = sizeof parts[1];
     std::vector<int32_t> order(256), reversed(256);
     for (int k = 0; k < 256; ++k) {
         order[k] = k / 128;

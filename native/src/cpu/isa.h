@@ -21,8 +21,8 @@ const char *isa_needs(Isa isa);
 bool isa_supported(Isa isa);
 
 // TARPON_CPU_ISA if set, else the best that is supported and worth using: AVX512-BF16 counts only
-// where its dot product outruns two FMAs (see bf16_dot_is_fast), or where there is AMX. Throws tarpon::Error for a name
-// that is unknown or not supported here, with the list of those that are.
+// where its dot product outruns two FMAs (see bf16_dot_is_fast), or where there is AMX. Throws
+// tarpon::Error for a name that is unknown or not supported here, with the list of those that are.
 Isa choose_isa();
 
 // Whether vdpbf16ps does more work per second than fp32 FMA, measured once per process in a few
