@@ -177,6 +177,7 @@ const char *cudaGetErrorName(cudaError_t error) {
         TARPON_NAME(cudaErrorMemoryAllocation)
         TARPON_NAME(cudaErrorInvalidConfiguration)
         TARPON_NAME(cudaErrorInsufficientDriver)
+        TARPON_NAME(cudaErrorInvalidDeviceFunction)
         TARPON_NAME(cudaErrorNoDevice)
         TARPON_NAME(cudaErrorInvalidDevice)
         TARPON_NAME(cudaErrorNoKernelImageForDevice)
@@ -204,6 +205,8 @@ const char *cudaGetErrorString(cudaError_t error) {
             return "invalid configuration argument (the simulator wants blocks of whole warps)";
         case cudaErrorInsufficientDriver:
             return "CUDA driver version is insufficient for CUDA runtime version";
+        case cudaErrorInvalidDeviceFunction:
+            return "invalid device function";
         case cudaErrorNoDevice:
             return "no CUDA-capable device is detected";
         case cudaErrorInvalidDevice:

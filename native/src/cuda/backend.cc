@@ -80,8 +80,14 @@ class GpuDevice : public Device {
         return address;
     }
 
+    // With the device current: a thread that has none would get a context on device 0.
     void free(void *address) noexcept override {
-        (void)cudaFree(address);
+        try {
+            DeviceGuard guard(ordinal_);
+            (void)cudaFree(address);
+        } catch (const std::exception &) {
+            // The process ends, or its context is lost: the memory goes with it.
+        }
     }
 
     void copy_to_device(void *dst, const void *src, size_t bytes, Stream *stream) override {
@@ -122,12 +128,8 @@ class GpuDevice : public Device {
     }
 
     tarpon_status hadamard(const HadamardArgs &args) noexcept override {
-        try {
-            DeviceGuard guard(ordinal_);
-            return run_hadamard(args, properties_.sharedMemPerBlockOptin);
-        } catch (const Error &error) {
-            return set_error(error.status(), "%s", error.what());
-        }
+        return on_device(ordinal_,
+                         [&] { return run_hadamard(args, properties_.sharedMemPerBlockOptin); });
     }
 
     std::unique_ptr<KvPlan> create_kv(const KvProblem &problem) override {
@@ -136,12 +138,9 @@ class GpuDevice : public Device {
 
   private:
     tarpon_status blockwise(const BlockwiseArgs &args, bool quantize) noexcept {
-        try {
-            DeviceGuard guard(ordinal_);
+        return on_device(ordinal_, [&] {
             return run_blockwise(args, *maps_, properties_.multiProcessorCount, quantize);
-        } catch (const Error &error) {
-            return set_error(error.status(), "%s", error.what());
-        }
+        });
     }
 
     void copy(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, Stream *stream) {
@@ -173,7 +172,8 @@ class GpuBackend : public Backend {
         }
         // All kernels are built for the same architectures, so these stand for every one.
         const cudaError_t prepared = prepare_hadamard();
-        if (prepared == cudaErrorNoKernelImageForDevice) {
+        if (prepared == cudaErrorNoKernelImageForDevice ||
+            prepared == cudaErrorInvalidDeviceFunction) {
             (void)cudaGetLastError();
             fail(TARPON_ERROR_DEVICE_UNAVAILABLE,
                  "this build has no kernels for device %d (%s, compute capability %d.%d); rebuild "

@@ -27,4 +27,17 @@ class DeviceGuard {
     bool switched_ = false;
 };
 
+// What `body` returns with the device current; for runs, which do not throw.
+template <class Body>
+tarpon_status on_device(int ordinal, Body body) noexcept {
+    try {
+        DeviceGuard guard(ordinal);
+        return body();
+    } catch (const Error &error) {
+        return set_error(error.status(), "%s", error.what());
+    } catch (const std::exception &) {
+        return set_error(TARPON_ERROR_OUT_OF_MEMORY, "host memory is exhausted");
+    }
+}
+
 }  // namespace tarpon::gpu

@@ -93,17 +93,13 @@ class Sm80Linear final : public LinearPlan {
 
     tarpon_status run(const LinearArgs &args) const noexcept override {
         const size_t needed = workspace_bytes(args.m);
-        if (args.workspace_bytes < needed) {
+        if (args.workspace_bytes < needed || (needed > 0 && !args.workspace)) {
             return set_error(TARPON_ERROR_INVALID_ARGUMENT,
-                             "workspace_bytes is %zu; a run with m = %lld needs %zu",
-                             args.workspace_bytes, static_cast<long long>(args.m), needed);
+                             "workspace is %p of %zu bytes; a run with m = %lld needs %zu",
+                             args.workspace, args.workspace_bytes, static_cast<long long>(args.m),
+                             needed);
         }
-        try {
-            DeviceGuard guard(ordinal_);
-            return launch(args);
-        } catch (const Error &error) {
-            return set_error(error.status(), "%s", error.what());
-        }
+        return on_device(ordinal_, [&] { return launch(args); });
     }
 
     uint64_t weights_bytes() const override {
