@@ -13,8 +13,7 @@ final class KvArguments {
     private final MemorySegment append;
     private final MemorySegment attend;
     private final MemorySegment dequantize;
-    private final Tensor[] withRecent = new Tensor[5];
-    private final Tensor[] withoutRecent = new Tensor[4];
+    private final Tensor[][] byCount = {new Tensor[4], new Tensor[5], new Tensor[6]};
 
     KvArguments() {
         Arena arena = Arena.ofAuto();
@@ -28,7 +27,13 @@ final class KvArguments {
     }
 
     MemorySegment append(
-            KvBatch batch, Tensor pages, long pageCount, Tensor recent, Tensor k, Tensor v) {
+            KvBatch batch,
+            KvSinks sinks,
+            Tensor pages,
+            long pageCount,
+            Tensor recent,
+            Tensor k,
+            Tensor v) {
         tarpon_kv_append_args.k(append, k.address());
         tarpon_kv_append_args.v(append, v.address());
         tarpon_kv_append_args.tokens(append, batch.tokens());
@@ -41,12 +46,14 @@ final class KvArguments {
         tarpon_kv_append_args.pages(append, pages.address());
         tarpon_kv_append_args.page_count(append, pageCount);
         tarpon_kv_append_args.recent(append, addressOrNull(recent));
+        tarpon_kv_append_args.sink_positions(append, sinks == null ? 0 : sinks.memory().address());
         return append;
     }
 
     MemorySegment attend(
             KvBatch batch,
             int queries,
+            KvSinks sinks,
             Tensor pages,
             long pageCount,
             Tensor recent,
@@ -64,11 +71,18 @@ final class KvArguments {
         tarpon_kv_attend_args.pages(attend, pages.address());
         tarpon_kv_attend_args.page_count(attend, pageCount);
         tarpon_kv_attend_args.recent(attend, addressOrNull(recent));
+        tarpon_kv_attend_args.sink_positions(attend, sinks == null ? 0 : sinks.memory().address());
         return attend;
     }
 
     MemorySegment dequantize(
-            KvBatch batch, Tensor pages, long pageCount, Tensor recent, Tensor k, Tensor v) {
+            KvBatch batch,
+            KvSinks sinks,
+            Tensor pages,
+            long pageCount,
+            Tensor recent,
+            Tensor k,
+            Tensor v) {
         tarpon_kv_dequantize_args.k(dequantize, k.address());
         tarpon_kv_dequantize_args.v(dequantize, v.address());
         tarpon_kv_dequantize_args.tokens(dequantize, batch.tokens());
@@ -81,18 +95,36 @@ final class KvArguments {
         tarpon_kv_dequantize_args.pages(dequantize, pages.address());
         tarpon_kv_dequantize_args.page_count(dequantize, pageCount);
         tarpon_kv_dequantize_args.recent(dequantize, addressOrNull(recent));
+        tarpon_kv_dequantize_args.sink_positions(
+                dequantize, sinks == null ? 0 : sinks.memory().address());
         return dequantize;
     }
 
     /** The tensors whose addresses a call has. */
-    Tensor[] operands(KvBatch batch, Tensor pages, Tensor recent, Tensor first, Tensor second) {
-        Tensor[] operands = recent == null ? withoutRecent : withRecent;
+    Tensor[] operands(
+            KvBatch batch,
+            KvSinks sinks,
+            Tensor pages,
+            Tensor recent,
+            Tensor first,
+            Tensor second) {
+        int count = 4;
+        if (recent != null) {
+            count++;
+        }
+        if (sinks != null) {
+            count++;
+        }
+        Tensor[] operands = byCount[count - 4];
         operands[0] = batch.memory();
         operands[1] = pages;
         operands[2] = first;
         operands[3] = second;
+        if (sinks != null) {
+            operands[--count] = sinks.memory();
+        }
         if (recent != null) {
-            operands[4] = recent;
+            operands[--count] = recent;
         }
         return operands;
     }

@@ -167,14 +167,32 @@ public final class KvCache implements AutoCloseable {
      */
     public void append(
             KvBatch batch, Tensor pages, Tensor recent, Tensor k, Tensor v, Stream stream) {
-        requireMemory(batch, pages, recent);
+        append(batch, null, pages, recent, k, v, stream);
+    }
+
+    /**
+     * As {@link #append(KvBatch, Tensor, Tensor, Tensor, Tensor, Stream)}, with sinks wherever they
+     * are.
+     *
+     * @param sinks of this layer, a list for each sequence of the batch; uploaded; null for the
+     *     first tokens of each
+     */
+    public void append(
+            KvBatch batch,
+            KvSinks sinks,
+            Tensor pages,
+            Tensor recent,
+            Tensor k,
+            Tensor v,
+            Stream stream) {
+        requireMemory(batch, sinks, pages, recent);
         long values = (long) batch.tokens() * options.keyValueWidth();
         requireValues("k", k, options.dtype(), values);
         requireValues("v", v, options.dtype(), values);
         KvArguments arguments = batch.arguments();
         plan.append(
-                arguments.append(batch, pages, pageCount(pages), recent, k, v),
-                arguments.operands(batch, pages, recent, k, v),
+                arguments.append(batch, sinks, pages, pageCount(pages), recent, k, v),
+                arguments.operands(batch, sinks, pages, recent, k, v),
                 stream);
     }
 
@@ -184,8 +202,8 @@ public final class KvCache implements AutoCloseable {
      *
      * @param batch the sequences; uploaded; their lengths include the queries' own tokens
      * @param queries tokens of each sequence, 1..8
-     * @param pages as in {@link #append}
-     * @param recent as in {@link #append}
+     * @param pages as in {@link #append(KvBatch, Tensor, Tensor, Tensor, Tensor, Stream)}
+     * @param recent as pages
      * @param q before rotary positions [at least batch.sequences(), queries, queryHeads, headDim]
      * @param o of the same shape; overwritten; not q
      * @throws IllegalArgumentException if shapes, dtypes or devices disagree
@@ -200,11 +218,29 @@ public final class KvCache implements AutoCloseable {
             Tensor q,
             Tensor o,
             Stream stream) {
+        attend(batch, queries, null, pages, recent, q, o, stream);
+    }
+
+    /**
+     * As {@link #attend(KvBatch, int, Tensor, Tensor, Tensor, Tensor, Stream)}, with sinks wherever
+     * they are.
+     *
+     * @param sinks as in {@link #append(KvBatch, KvSinks, Tensor, Tensor, Tensor, Tensor, Stream)}
+     */
+    public void attend(
+            KvBatch batch,
+            int queries,
+            KvSinks sinks,
+            Tensor pages,
+            Tensor recent,
+            Tensor q,
+            Tensor o,
+            Stream stream) {
         if (queries < 1 || queries > MAX_QUERIES) {
             throw new IllegalArgumentException(
                     "queries is %d; it must be 1..%d".formatted(queries, MAX_QUERIES));
         }
-        requireMemory(batch, pages, recent);
+        requireMemory(batch, sinks, pages, recent);
         long values = (long) batch.sequences() * queries * options.queryWidth();
         requireValues("q", q, options.dtype(), values);
         requireValues("o", o, options.dtype(), values);
@@ -216,8 +252,8 @@ public final class KvCache implements AutoCloseable {
         }
         KvArguments arguments = batch.arguments();
         plan.attend(
-                arguments.attend(batch, queries, pages, pageCount(pages), recent, q, o),
-                arguments.operands(batch, pages, recent, q, o),
+                arguments.attend(batch, queries, sinks, pages, pageCount(pages), recent, q, o),
+                arguments.operands(batch, sinks, pages, recent, q, o),
                 workspaceBound(batch.sequences(), queries, batch.maxLength()),
                 stream);
     }
@@ -233,7 +269,25 @@ public final class KvCache implements AutoCloseable {
      */
     public void dequantize(
             KvBatch batch, Tensor pages, Tensor recent, Tensor k, Tensor v, Stream stream) {
+        dequantize(batch, null, pages, recent, k, v, stream);
+    }
+
+    /**
+     * As {@link #dequantize(KvBatch, Tensor, Tensor, Tensor, Tensor, Stream)}, with sinks wherever
+     * they are.
+     *
+     * @param sinks as in {@link #append(KvBatch, KvSinks, Tensor, Tensor, Tensor, Tensor, Stream)}
+     */
+    public void dequantize(
+            KvBatch batch,
+            KvSinks sinks,
+            Tensor pages,
+            Tensor recent,
+            Tensor k,
+            Tensor v,
+            Stream stream) {
         requirePages(batch, pages);
+        requireSinks(batch, sinks);
         if (recent != null) {
             requireRecent(recent);
         }
@@ -242,13 +296,14 @@ public final class KvCache implements AutoCloseable {
         requireValues("v", v, DType.F32, values);
         KvArguments arguments = batch.arguments();
         plan.dequantize(
-                arguments.dequantize(batch, pages, pageCount(pages), recent, k, v),
-                arguments.operands(batch, pages, recent, k, v),
+                arguments.dequantize(batch, sinks, pages, pageCount(pages), recent, k, v),
+                arguments.operands(batch, sinks, pages, recent, k, v),
                 stream);
     }
 
-    private void requireMemory(KvBatch batch, Tensor pages, Tensor recent) {
+    private void requireMemory(KvBatch batch, KvSinks sinks, Tensor pages, Tensor recent) {
         requirePages(batch, pages);
+        requireSinks(batch, sinks);
         if (recentBytes == 0) {
             if (recent != null) {
                 throw new IllegalArgumentException(
@@ -259,6 +314,12 @@ public final class KvCache implements AutoCloseable {
         }
         Objects.requireNonNull(recent, "recent");
         requireRecent(recent);
+    }
+
+    private void requireSinks(KvBatch batch, KvSinks sinks) {
+        if (sinks != null) {
+            sinks.requireUploaded(device, options, batch.sequences());
+        }
     }
 
     private void requirePages(KvBatch batch, Tensor pages) {

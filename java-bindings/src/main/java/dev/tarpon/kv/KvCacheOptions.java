@@ -15,7 +15,8 @@ import java.util.Objects;
  * @param pageTokens tokens of a page: 64 or 128
  * @param keyBits 2, 3, 4, 8 or 16
  * @param valueBits 2, 3, 4, 8 or 16
- * @param sinkTokens first tokens of a sequence that are kept in 16 bits: 0..256
+ * @param sinkTokens most tokens of a sequence that are kept in 16 bits as sinks, its first ones or
+ *     those of a {@link KvSinks}: 0..256
  * @param windowTokens last tokens of a sequence that are kept in 16 bits: 0..1024
  * @param dtype of queries, keys, values and outputs: F32, F16 or BF16
  * @param ropeDim channels that rotary positions turn, the first ones of a head; 0 for none

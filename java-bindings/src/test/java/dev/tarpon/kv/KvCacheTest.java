@@ -10,13 +10,10 @@ import dev.tarpon.DType;
 import dev.tarpon.Device;
 import dev.tarpon.DeviceKind;
 import dev.tarpon.DeviceOptions;
-import dev.tarpon.Status;
 import dev.tarpon.Stream;
-import dev.tarpon.TarponException;
 import dev.tarpon.Tensor;
 import dev.tarpon.TestDevices;
 
-import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -42,20 +39,6 @@ class KvCacheTest {
             values[i] = (float) random.nextGaussian();
         }
         return values;
-    }
-
-    /** A device for this mode; one that is not there, or a GPU without ROTATEKV, is skipped. */
-    private static Device open(String spec, KvMode mode) {
-        Device device = TestDevices.open(spec);
-        try (KvCache cache = KvCache.create(device, builder().mode(mode).build())) {
-            return device;
-        } catch (TarponException e) {
-            device.close();
-            boolean optional = mode == KvMode.ROTATEKV && !spec.equals("cpu");
-            boolean skipped = e.status() == Status.UNSUPPORTED && optional;
-            Assumptions.assumeFalse(skipped, () -> spec + ": " + e.getMessage());
-            throw e;
-        }
     }
 
     private static double[] doubles(float[] values) {
@@ -176,7 +159,7 @@ class KvCacheTest {
         float[] v = random(2, tokens * width);
         KvCalibration calibration =
                 mode == KvMode.TARPON ? KvCalibration.ofMean(mean) : KvCalibration.NONE;
-        try (Device device = open(spec, mode);
+        try (Device device = TestDevices.open(spec);
                 Session session = new Session(device, options, calibration)) {
             session.append(session.first, random(8, 70 * width), random(9, 70 * width));
             // A prompt, and then tokens by pieces, across the edges of pages.
