@@ -69,7 +69,11 @@ std::vector<Scenario> scenarios(tarpon_kv_mode mode) {
     desc.rope_theta = 5e5;
     desc.rope_scaling = 4;
     add("partial interleaved RoPE", desc, {65, 300});
+    desc.rope_dim = 22;  // 11 pairs, no multiple of any vector's lanes
+    add("RoPE of 22 channels, interleaved", desc, {65});
     desc.rope_layout = TARPON_ROPE_HALF;
+    add("RoPE of 22 channels", desc, {65});
+    desc.rope_dim = 32;
     add("partial RoPE", desc, {65, 300});
     desc.rope_dim = 0;
     add("no RoPE", desc, {65, 129});

@@ -20,18 +20,6 @@ struct KvCpuPlan::Angles {
             sin[pair] = angle.sin;
         }
     }
-
-    // The operations of kv_cache::rope().
-    void turn(const RopeTables &rope, float *x) const {
-        const bool half = rope.layout == RopeLayout::kHalf;
-        const int step = half ? 1 : 2;
-        float *first = x, *second = half ? x + rope.pairs : x + 1;
-        for (int pair = 0; pair < rope.pairs; ++pair) {
-            const float a = first[step * pair], b = second[step * pair];
-            first[step * pair] = add_rn(mul_rn(a, cos[pair]), -mul_rn(b, sin[pair]));
-            second[step * pair] = add_rn(mul_rn(b, cos[pair]), mul_rn(a, sin[pair]));
-        }
-    }
 };
 
 // A head's keys or values of a token.
@@ -43,8 +31,7 @@ void KvCpuPlan::load_head(const void *values, int64_t token, int head, float *x)
     } else if (problem_.dtype == TARPON_F16) {
         encode_.load_halves(static_cast<const uint16_t *>(values) + from, count, x);
     } else {
-        for (int i = 0; i < count; ++i)
-            x[i] = to_float(static_cast<const bf16_t *>(values)[from + i]);
+        encode_.load_bfloats(static_cast<const uint16_t *>(values) + from, count, x);
     }
 }
 
@@ -100,6 +87,9 @@ void KvCpuPlan::append_keys(const tarpon_kv_append_args &a, int64_t token, uint8
     const Format &f = problem_.format;
     const int place = static_cast<int>(a.slots[token] % f.page_tokens);
     const Angles angles(rope_, a.positions[token]);
+    const auto turn = [&](float *x) {
+        encode_.rope(angles.cos, angles.sin, rope_.pairs, rope_.layout == RopeLayout::kHalf, x);
+    };
     // Mode rotatekv: all keys before RoPE, rotated, since a stored head has channels of any.
     alignas(64) float all[kKvMaxRotatekvChannels];
     for (int head = 0; head < f.kv_heads; ++head) {
@@ -107,19 +97,19 @@ void KvCpuPlan::append_keys(const tarpon_kv_append_args &a, int64_t token, uint8
         float *k = problem_.rotatekv() ? all + head * f.head_dim : own;
         load_head(a.k, token, head, k);
         if (!problem_.k_norm.empty())
-            rms_norm(problem_.k_norm.data(), problem_.norm_eps, f.head_dim, k);
+            encode_.norm(problem_.k_norm.data(), problem_.norm_eps, f.head_dim, k);
         uint16_t *half = entry ? entry + int64_t{2} * head * f.head_dim : nullptr;
         if (problem_.rotatekv()) {
             if (!half) continue;
             std::copy_n(k, f.head_dim, own);
-            angles.turn(rope_, own);
+            turn(own);
             encode_.store_halves(own, f.head_dim, half);
             continue;
         }
         const float *mean = problem_.mean(head);
         for (int i = 0; mean && i < f.head_dim; ++i)
             k[i] -= mean[i];
-        angles.turn(rope_, k);
+        turn(k);
         rotate(k);
         store_head(k, true, place, page + int64_t{head} * layout_.bytes);
         if (half) encode_.store_halves(k, f.head_dim, half);

@@ -1,5 +1,5 @@
-// What append does with vectors of a head, in AVX-512: codes with their scale, and binary16. The
-// same operations in the same order as kernels-cu/kv_cache/scheme.h, whose bits these must be; that
+// What append does with vectors of a head, in AVX-512: QK-norm, RoPE, codes with their scale, and
+// binary16. The same operations in the same order as kernels-cu/kv_cache/scheme.h, whose bits these must be; that
 // header is not included, since its functions would be compiled for AVX-512 here and linked for
 // everybody.
 #include <immintrin.h>
@@ -136,6 +136,62 @@ void load_halves(const uint16_t *from, int count, float *to) {
     }
 }
 
+void load_bfloats(const uint16_t *from, int count, float *to) {
+    for (int i = 0; i < count; i += 16) {
+        const __m512i wide =
+            _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(from + i)));
+        _mm512_storeu_si512(to + i, _mm512_slli_epi32(wide, 16));
+    }
+}
+
+void norm(const float *weight, float eps, int count, float *x) {
+    __m512 sums = _mm512_setzero_ps();
+    for (int i = 0; i < count; i += 16) {
+        const __m512 v = _mm512_loadu_ps(x + i);
+        sums = _mm512_add_ps(sums, _mm512_mul_ps(v, v));
+    }
+    const float mean_square = add_halves(sums) / static_cast<float>(count);
+    const __m512 factor = _mm512_set1_ps(1.0f / square_root(mean_square + eps));
+    for (int i = 0; i < count; i += 16) {
+        _mm512_storeu_ps(x + i, _mm512_mul_ps(_mm512_mul_ps(_mm512_loadu_ps(x + i), factor),
+                                              _mm512_loadu_ps(weight + i)));
+    }
+}
+
+__mmask16 first_lanes(int count) {
+    return static_cast<__mmask16>(count >= 16 ? 0xffff : (1 << count) - 1);
+}
+
+void rope(const float *cos, const float *sin, int pairs, bool half, float *x) {
+    if (half) {
+        for (int i = 0; i < pairs; i += 16) {
+            const __mmask16 lanes = first_lanes(pairs - i);
+            const __m512 c = _mm512_maskz_loadu_ps(lanes, cos + i),
+                         s = _mm512_maskz_loadu_ps(lanes, sin + i);
+            const __m512 a = _mm512_maskz_loadu_ps(lanes, x + i),
+                         b = _mm512_maskz_loadu_ps(lanes, x + pairs + i);
+            _mm512_mask_storeu_ps(x + i, lanes,
+                                  _mm512_sub_ps(_mm512_mul_ps(a, c), _mm512_mul_ps(b, s)));
+            _mm512_mask_storeu_ps(x + pairs + i, lanes,
+                                  _mm512_add_ps(_mm512_mul_ps(b, c), _mm512_mul_ps(a, s)));
+        }
+        return;
+    }
+    // Angles twice each; in the first channel of a pair what the second adds is taken off.
+    const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    for (int i = 0; i < pairs; i += 8) {
+        const __mmask16 lanes = first_lanes(2 * (pairs - i)), angles = first_lanes(pairs - i);
+        const auto load = [&](const float *from) {
+            return _mm512_permutexvar_ps(twice, _mm512_maskz_loadu_ps(angles & 0xff, from + i));
+        };
+        const __m512 c = load(cos), s = load(sin), v = _mm512_maskz_loadu_ps(lanes, x + 2 * i);
+        const __m512 own = _mm512_mul_ps(v, c),
+                     other = _mm512_mul_ps(_mm512_permute_ps(v, 0xb1), s);
+        _mm512_mask_storeu_ps(x + 2 * i, lanes,
+                              _mm512_mask_sub_ps(_mm512_add_ps(own, other), 0x5555, own, other));
+    }
+}
+
 void store_halves(const float *from, int count, uint16_t *to) {
     for (int i = 0; i < count; i += 16) {
         const __m512 x =
@@ -148,6 +204,7 @@ void store_halves(const float *from, int count, uint16_t *to) {
 
 }  // namespace
 
-const KvEncodeKernels kAvx512EncodeKv{encode_grid, encode_range, load_halves, store_halves};
+const KvEncodeKernels kAvx512EncodeKv{encode_grid,  encode_range, load_halves, load_bfloats,
+                                      store_halves, norm,         rope};
 
 }  // namespace tarpon::cpu

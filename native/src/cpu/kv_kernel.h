@@ -201,7 +201,12 @@ struct KvEncodeKernels {
     void (*range)(const KvEncodeArgs &);  // mode rotatekv
     // Counts are multiples of 16; stores keep values finite.
     void (*load_halves)(const uint16_t *from, int count, float *to);
+    void (*load_bfloats)(const uint16_t *from, int count, float *to);
     void (*store_halves)(const float *from, int count, uint16_t *to);
+    // QK-norm: rms_norm() of scheme.h.
+    void (*norm)(const float *weight, float eps, int count, float *x);
+    // RoPE: pairs are channels i and i + pairs if `half`, else 2i and 2i + 1.
+    void (*rope)(const float *cos, const float *sin, int pairs, bool half, float *x);
 };
 extern const KvEncodeKernels kScalarEncodeKv, kAvx512EncodeKv;
 

@@ -139,6 +139,25 @@ void load_halves(const uint16_t *from, int count, float *to) {
         to[i] = to_float(half_t{from[i]});
 }
 
+void load_bfloats(const uint16_t *from, int count, float *to) {
+    for (int i = 0; i < count; ++i)
+        to[i] = to_float(bf16_t{from[i]});
+}
+
+void norm(const float *weight, float eps, int count, float *x) {
+    rms_norm(weight, eps, count, x);
+}
+
+void rope_pairs(const float *cos, const float *sin, int pairs, bool half, float *x) {
+    const int step = half ? 1 : 2;
+    float *first = x, *second = half ? x + pairs : x + 1;
+    for (int pair = 0; pair < pairs; ++pair) {
+        const float a = first[step * pair], b = second[step * pair];
+        first[step * pair] = add_rn(mul_rn(a, cos[pair]), -mul_rn(b, sin[pair]));
+        second[step * pair] = add_rn(mul_rn(b, cos[pair]), mul_rn(a, sin[pair]));
+    }
+}
+
 void store_halves(const float *from, int count, uint16_t *to) {
     for (int i = 0; i < count; ++i)
         to[i] = saturate_half(from[i]).bits;
@@ -173,6 +192,7 @@ const KvKernels kScalarKv{
     {Turned::turn<2>, Turned::turn<3>, Turned::turn<4>, Turned::turn<8>, Turned::turn<16>},
     Turned::dot};
 
-const KvEncodeKernels kScalarEncodeKv{encode_grid, encode_range, load_halves, store_halves};
+const KvEncodeKernels kScalarEncodeKv{encode_grid,  encode_range, load_halves, load_bfloats,
+                                      store_halves, norm,         rope_pairs};
 
 }  // namespace tarpon::cpu
