@@ -325,8 +325,7 @@ tarpon_optim_step_args default_step_args(tarpon_optim_rule rule_value) {
         case Rule::kAdamW:
             a.weight_decay = 0.01;
             break;
-        case Rule::kSgd:
-            a.momentum = 0.9;
+        case Rule::kSgd:  // PyTorch's has no momentum unless it is asked for
             break;
         case Rule::kRmsprop:
             a.lr = 1e-2;

@@ -162,6 +162,7 @@ tarpon_optim_step_args busy_args(tarpon_optim_rule rule) {
     args.lr = rule == TARPON_OPTIM_LARS ? 0.5 : 0.01;
     args.weight_decay = 0.1;
     args.grad_multiplier = 0.5;
+    if (rule == TARPON_OPTIM_SGD) args.momentum = 0.9;
     if (rule == TARPON_OPTIM_ADEMAMIX) args.beta3 = 0.99;
     if (rule == TARPON_OPTIM_ADABELIEF) args.eps = 1e-8;
     if (rule == TARPON_OPTIM_SOPHIAG) args.hessian_scale = 30;
@@ -346,6 +347,7 @@ TARPON_TEST(test_optim_zero_gradient_never_moves) {
                 OptimTensor tensor(target.device.get(), rule, spec, start);
                 const OwnedOptim optim = make_optim(target, rule, {&tensor});
                 tarpon_optim_step_args args = default_args(rule);
+                if (rule == TARPON_OPTIM_SGD) args.momentum = 0.9;
                 args.weight_decay = 0;
                 for (int t = 0; t < (target.slow ? 3 : 20); ++t) {
                     auto g = normal_values(spec.n, 1, 50 + t);

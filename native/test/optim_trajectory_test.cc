@@ -60,6 +60,7 @@ TARPON_TEST(test_optim_follows_golden_trajectories) {
                 tarpon_optim_step_args args = default_args(c.rule);
                 args.lr = c.lr;
                 args.beta2 = c.beta2;
+                args.momentum = 0.9;
                 args.weight_decay = c.weight_decay;
                 args.eps = c.eps;
                 for (int t = 1; t <= 20; ++t) {
