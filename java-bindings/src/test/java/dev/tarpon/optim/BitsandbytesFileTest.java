@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.tarpon.CodeMap;
 import dev.tarpon.DType;
@@ -11,27 +12,32 @@ import dev.tarpon.Device;
 import dev.tarpon.Stream;
 import dev.tarpon.Tensor;
 import dev.tarpon.TestDevices;
+import dev.tarpon.TestPaths;
 import dev.tarpon.format.ElementType;
 import dev.tarpon.format.FormatException;
 import dev.tarpon.format.HostTensor;
+import dev.tarpon.format.SafetensorsFile;
 import dev.tarpon.format.SafetensorsWriter;
 
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
 
-/** States as bitsandbytes names them, made by hand: what is read, and what is refused. */
+/** States as bitsandbytes names them, made by hand and by it: what is read, and what is refused. */
 class BitsandbytesFileTest {
     private static final int ROWS = 33;
     private static final int COLUMNS = 130;
@@ -60,6 +66,11 @@ class BitsandbytesFileTest {
                 values[i] = random.nextFloat();
             }
             tensors.put(name, HostTensor.ofFloats(arena, name, values, shape));
+            return this;
+        }
+
+        Contents put(HostTensor tensor) {
+            tensors.put(tensor.name(), tensor);
             return this;
         }
 
@@ -282,6 +293,102 @@ class BitsandbytesFileTest {
                             bytes(contents, "w.state1"),
                             bytes(optimizer.states().get(0).states().get(0)));
                     assertEquals(3, optimizer.counters().step());
+                }
+            }
+        }
+    }
+
+    /** Its own room for an update's norm is nothing to take over. */
+    @Test
+    void lambsScratchIsLeft() throws IOException {
+        Path file =
+                adam("w", "b")
+                        .floats("w.unorm_vec", 1)
+                        .floats("b.unorm_vec", 1)
+                        .write(folder.resolve("lamb.safetensors"));
+        try (Device device = Device.open("cpu");
+                Optimizer optimizer = optimizer(device, UpdateRule.LAMB, StateFormat.DYNAMIC8)) {
+            optimizer.loadBitsandbytes(file);
+            assertEquals(12, optimizer.counters().step());
+        }
+    }
+
+    private static SafetensorsFile golden(String name) throws IOException {
+        Path file = TestPaths.root().resolve("../shared/golden").normalize().resolve(name);
+        assumeTrue(Files.isRegularFile(file), () -> "golden file " + name + " is not there");
+        return SafetensorsFile.open(file);
+    }
+
+    private static float[] floats(SafetensorsFile file, String name) {
+        return file.find(name).orElseThrow().toFloats();
+    }
+
+    private static double meanDistance(float[] a, float[] b) {
+        double sum = 0;
+        for (int i = 0; i < a.length; i++) {
+            sum += Math.abs((double) a[i] - b[i]);
+        }
+        return sum / a.length;
+    }
+
+    /** Goes on after 5 steps of the reference implementation, and is with it after 20. */
+    static java.util.stream.Stream<Arguments> trajectories() {
+        return TestDevices.all()
+                .flatMap(
+                        spec ->
+                                java.util.stream.Stream.of(
+                                        Arguments.of(spec, "adam", UpdateRule.ADAM, 1e-3, 0.999, 0),
+                                        Arguments.of(
+                                                spec, "adamw", UpdateRule.ADAMW, 1e-3, 0.999, 0.01),
+                                        Arguments.of(spec, "lion", UpdateRule.LION, 1e-4, 0.99, 0),
+                                        Arguments.of(
+                                                spec, "momentum", UpdateRule.SGD, 1e-2, 0.999, 0)));
+    }
+
+    @ParameterizedTest
+    @MethodSource("trajectories")
+    void trajectoriesGoOnFromAnImport(
+            String spec, String name, UpdateRule rule, double lr, double beta2, double decay)
+            throws IOException {
+        try (SafetensorsFile inputs = golden("bnb_optim_inputs.safetensors");
+                SafetensorsFile maps = golden("bnb_dynamic_maps.safetensors");
+                SafetensorsFile run = golden("bnb_optim_plain_" + name + ".safetensors")) {
+            float[] grads = floats(inputs, "grads_plain");
+            int n = floats(inputs, "p0").length;
+            Contents contents = new Contents().step("w", 5);
+            for (int slot = 1; slot <= rule.slots().size(); slot++) {
+                for (String part : List.of("state", "absmax")) {
+                    HostTensor tensor = run.find("nearest.step5." + part + slot).orElseThrow();
+                    contents.put(tensor.renamed("w." + part + slot));
+                }
+                String map = slot == 1 ? "dynamic_signed" : "dynamic_unsigned";
+                contents.put(maps.find(map).orElseThrow().renamed("w.qmap" + slot));
+            }
+            Path file = contents.write(folder.resolve("golden.safetensors"));
+            try (Device device = TestDevices.open(spec);
+                    Stream stream = device.createStream()) {
+                Parameter w = zeros(device, "w", n);
+                w.value().copyFrom(floats(run, "nearest.step5.p"));
+                try (Optimizer optimizer =
+                        Optimizer.create(
+                                device,
+                                new OptimizerOptions(rule),
+                                List.of(new ParameterGroup(List.of(w))))) {
+                    optimizer.hyperparameters().beta2(beta2).weightDecay(decay).momentum(0.9);
+                    optimizer.loadBitsandbytes(file);
+                    for (int t = 5; t < 20; t++) {
+                        w.gradient().copyFrom(Arrays.copyOfRange(grads, t * n, (t + 1) * n));
+                        optimizer.step(lr, stream);
+                    }
+                    float[] theirs = floats(run, "nearest.step20.p");
+                    // Rounding, and the few states that it pushes over a midpoint: far less than
+                    // what 8-bit states cost, or a step count that starts afresh.
+                    double bound =
+                            15e-8 + 0.01 * meanDistance(theirs, floats(run, "ref32.step20.p"));
+                    double distance = meanDistance(theirs, w.value().toFloatArray());
+                    assertTrue(
+                            distance <= bound,
+                            "%s: %g apart, at most %g".formatted(spec, distance, bound));
                 }
             }
         }
