@@ -29,6 +29,9 @@ record CheckpointConfig(String source, Method method, int bits, int groupSize, b
         AWQ
     }
 
+    /** No configuration comes near; it bounds what a wrong file can cost. */
+    private static final long MAX_BYTES = 16 << 20;
+
     private static final String[] FILES = {
         "config.json", "quantize_config.json", "quant_config.json"
     };
@@ -61,6 +64,11 @@ record CheckpointConfig(String source, Method method, int bits, int groupSize, b
     }
 
     private static JsonObject parse(Path path) throws IOException {
+        long bytes = Files.size(path);
+        if (bytes > MAX_BYTES) {
+            throw new FormatException(
+                    path.toString(), "has %d bytes; the limit is %d".formatted(bytes, MAX_BYTES));
+        }
         try {
             JsonElement root = JsonParser.parseString(Files.readString(path));
             if (root.isJsonObject()) {

@@ -74,12 +74,6 @@ final class CheckpointSource {
             requireMatrix(zeros.get(), ElementType.I32);
         }
         Optional<HostTensor> gIdx = folder.find(layer + ".g_idx");
-        var integer =
-                new WeightFormat(
-                        config.weightType(),
-                        ZeroType.INTEGER,
-                        DType.valueOf(scales.type().name()),
-                        config.groupSize());
         boolean awq = config.method() == CheckpointConfig.Method.AWQ;
         long k = qweight.dimension(0) * (awq ? 1 : 32 / config.bits());
         long n = qweight.dimension(1) * (awq ? 8 : 1);
@@ -91,19 +85,20 @@ final class CheckpointSource {
             return CheckpointLayers.named(
                     source,
                     qweight.name(),
-                    () ->
-                            awq
-                                    ? CheckpointLayers.awq(
-                                            words, zeroWords, scaleValues, n, k, integer)
-                                    : CheckpointLayers.gptq(
-                                            words,
-                                            zeroWords,
-                                            scaleValues,
-                                            groups,
-                                            config.v2(),
-                                            n,
-                                            k,
-                                            integer));
+                    () -> {
+                        var integer =
+                                new WeightFormat(
+                                        config.weightType(),
+                                        ZeroType.INTEGER,
+                                        DType.valueOf(scales.type().name()),
+                                        config.groupSize());
+                        if (awq) {
+                            return CheckpointLayers.awq(
+                                    words, zeroWords, scaleValues, n, k, integer);
+                        }
+                        return CheckpointLayers.gptq(
+                                words, zeroWords, scaleValues, groups, config.v2(), n, k, integer);
+                    });
         }
     }
 

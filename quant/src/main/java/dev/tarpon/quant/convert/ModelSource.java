@@ -87,38 +87,56 @@ public final class ModelSource implements AutoCloseable {
     public static ModelSource open(Path path, Optional<Pattern> include, Pattern exclude)
             throws IOException {
         if (Files.isDirectory(path)) {
-            return checkpoint(path);
+            SafetensorsFolder folder = SafetensorsFolder.open(path);
+            return filled(
+                    new ModelSource(folder::close, folder.metadata()),
+                    source -> source.addCheckpoint(path, folder));
         }
         if (GgufFile.isGguf(path)) {
-            return gguf(path, include, exclude);
+            GgufFile file = GgufFile.open(path);
+            return filled(
+                    new ModelSource(file::close, new LinkedHashMap<>(file.metadata())),
+                    source -> source.addGguf(path, file, include, exclude));
         }
-        return isOnnx(path) ? onnx(path, include, exclude) : safetensors(path, include, exclude);
+        if (isOnnx(path)) {
+            OnnxFile file = OnnxFile.open(path);
+            return filled(
+                    new ModelSource(file::close, file.metadata()),
+                    source -> source.addOnnx(file, include, exclude));
+        }
+        SafetensorsFile file = SafetensorsFile.open(path);
+        return filled(
+                new ModelSource(file::close, file.metadata()),
+                source -> source.addSafetensors(file, include, exclude));
+    }
+
+    private interface Filler {
+        void fill(ModelSource source) throws IOException;
+    }
+
+    /** The source with what a file has; closes the file if it is refused. */
+    private static ModelSource filled(ModelSource source, Filler filler) throws IOException {
+        try {
+            filler.fill(source);
+            return source;
+        } catch (Throwable failure) {
+            source.close();
+            throw failure;
+        }
     }
 
     /** A GPTQ or AWQ folder: its quantised layers are taken as they are, whatever their names. */
-    private static ModelSource checkpoint(Path path) throws IOException {
-        SafetensorsFolder folder = SafetensorsFolder.open(path);
-        try {
-            var layers = new CheckpointSource(path, folder);
-            var source = new ModelSource(folder::close, folder.metadata());
-            source.quantized.addAll(layers.layers());
-            source.others.addAll(layers.others());
-            return source;
-        } catch (Throwable failure) {
-            folder.close();
-            throw failure;
-        }
+    private void addCheckpoint(Path path, SafetensorsFolder folder) throws IOException {
+        var layers = new CheckpointSource(path, folder);
+        quantized.addAll(layers.layers());
+        others.addAll(layers.others());
     }
 
     /**
      * A GGUF file: matrices of blocks that Tarpon computes with are taken as they are, those of
      * elements are weights as in safetensors, and tensors of other blocks are copied as bytes.
      */
-    private static ModelSource gguf(Path path, Optional<Pattern> include, Pattern exclude)
-            throws IOException {
-        GgufFile file = GgufFile.open(path);
-        var metadata = new LinkedHashMap<>(file.metadata());
-        var source = new ModelSource(file::close, metadata);
+    private void addGguf(Path path, GgufFile file, Optional<Pattern> include, Pattern exclude) {
         for (GgufTensor tensor : file.tensors()) {
             String name = tensor.name();
             boolean linear =
@@ -128,22 +146,21 @@ public final class ModelSource implements AutoCloseable {
                             && isChosen(name, include, exclude);
             if (linear && tensor.type().blocks().isPresent()) {
                 GgufType type = tensor.type().blocks().get();
-                source.quantized.add(
+                quantized.add(
                         new QuantizedLayer(
                                 layerOf(name),
                                 tensor.data().byteSize(),
                                 () -> read(path, tensor, type)));
             } else if (linear && isMatrix(tensor.toHost()) && tensor.type().element().isPresent()) {
-                source.linears.add(new LinearWeight(layerOf(name), tensor.toHost(), true));
+                linears.add(new LinearWeight(layerOf(name), tensor.toHost(), true));
             } else {
                 if (tensor.type().element().isEmpty()) {
                     metadata.put(name + ".gguf", tensor.description());
-                    source.foreignTensors++;
+                    foreignTensors++;
                 }
-                source.others.add(tensor.toHost());
+                others.add(tensor.toHost());
             }
         }
-        return source;
     }
 
     private static QuantizedWeights read(Path path, GgufTensor tensor, GgufType type)
@@ -156,48 +173,36 @@ public final class ModelSource implements AutoCloseable {
                                 tensor.data(), type, tensor.rows(), tensor.columns()));
     }
 
-    private static ModelSource safetensors(Path path, Optional<Pattern> include, Pattern exclude)
-            throws IOException {
-        SafetensorsFile file = SafetensorsFile.open(path);
-        var source = new ModelSource(file::close, file.metadata());
+    private void addSafetensors(SafetensorsFile file, Optional<Pattern> include, Pattern exclude) {
         for (HostTensor tensor : file.tensors()) {
             String name = tensor.name();
             boolean candidate =
                     name.equals(WEIGHT) || name.endsWith("." + WEIGHT) || include.isPresent();
             if (candidate && isMatrix(tensor) && isChosen(name, include, exclude)) {
-                source.linears.add(new LinearWeight(layerOf(name), tensor, true));
+                linears.add(new LinearWeight(layerOf(name), tensor, true));
             } else {
-                source.others.add(tensor);
+                others.add(tensor);
             }
         }
-        return source;
     }
 
-    private static ModelSource onnx(Path path, Optional<Pattern> include, Pattern exclude)
+    private void addOnnx(OnnxFile file, Optional<Pattern> include, Pattern exclude)
             throws IOException {
-        OnnxFile file = OnnxFile.open(path);
-        try {
-            var source = new ModelSource(file::close, file.metadata());
-            Set<String> taken = new HashSet<>();
-            for (OnnxLinears.Weight weight : OnnxLinears.find(file)) {
-                if (isMatrix(weight.weight()) && isChosen(weight.name(), include, exclude)) {
-                    taken.add(weight.weight().name());
-                    source.linears.add(
-                            new LinearWeight(
-                                    layerOf(weight.name()),
-                                    weight.weight(),
-                                    weight.outFeaturesFirst()));
-                }
+        Set<String> taken = new HashSet<>();
+        for (OnnxLinears.Weight weight : OnnxLinears.find(file)) {
+            if (isMatrix(weight.weight()) && isChosen(weight.name(), include, exclude)) {
+                taken.add(weight.weight().name());
+                linears.add(
+                        new LinearWeight(
+                                layerOf(weight.name()),
+                                weight.weight(),
+                                weight.outFeaturesFirst()));
             }
-            for (HostTensor tensor : file.initializers()) {
-                if (!taken.contains(tensor.name())) {
-                    source.others.add(tensor);
-                }
+        }
+        for (HostTensor tensor : file.initializers()) {
+            if (!taken.contains(tensor.name())) {
+                others.add(tensor);
             }
-            return source;
-        } catch (FormatException failure) {
-            file.close();
-            throw failure;
         }
     }
 

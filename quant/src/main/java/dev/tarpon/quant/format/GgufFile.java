@@ -1,6 +1,7 @@
 package dev.tarpon.quant.format;
 
 import dev.tarpon.format.Names;
+import dev.tarpon.format.Shapes;
 
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -11,7 +12,9 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.Collection;
 import java.util.Collections;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
@@ -156,18 +159,18 @@ public final class GgufFile implements AutoCloseable {
                                 .formatted(tensor, columns, type, type.blockElements()));
             }
             try {
-                long bytes = columns / type.blockElements() * type.blockBytes();
+                Shapes.elements(shape); // of a few bytes for each block there may be too many
+                long bytes =
+                        Math.multiplyExact(
+                                columns / type.blockElements(), (long) type.blockBytes());
                 for (int i = 0; i < shape.length - 1; i++) {
                     bytes = Math.multiplyExact(bytes, shape[i]);
                 }
-                for (long dimension : shape) {
-                    if (dimension < 0) {
-                        throw new ArithmeticException();
-                    }
-                }
                 return bytes;
-            } catch (ArithmeticException overflow) {
-                throw cursor.failure("%s has an impossible size".formatted(tensor));
+            } catch (ArithmeticException | IllegalArgumentException impossible) {
+                throw cursor.failure(
+                        "%s has an impossible size: %s %s"
+                                .formatted(tensor, type, Shapes.text(shape)));
             }
         }
 
@@ -184,21 +187,46 @@ public final class GgufFile implements AutoCloseable {
                                     .formatted(
                                             tensor, Long.toUnsignedString(info.offset), alignment));
                 }
-                long room = file.byteSize() - begin - info.offset;
+                long data = Math.max(file.byteSize() - begin, 0);
+                long room = Math.max(data - info.offset, 0); // neither is negative: no overflow
                 if (info.bytes > room) {
                     throw cursor.failure(
                             "%s takes %d bytes at offset %d; the file has %d there"
-                                    .formatted(tensor, info.bytes, info.offset, Math.max(room, 0)));
+                                    .formatted(tensor, info.bytes, info.offset, room));
                 }
-                MemorySegment data =
+                MemorySegment view =
                         info.bytes == 0
                                 ? file.asSlice(0, 0)
                                 : file.asSlice(begin + info.offset, info.bytes);
                 tensors.put(
                         entry.getKey(),
-                        new GgufTensor(entry.getKey(), info.type, info.shape, data));
+                        new GgufTensor(entry.getKey(), info.type, info.shape, view));
             }
+            requireNoOverlap();
             return tensors;
+        }
+
+        /** Tensors that share bytes would let a small file ask for any amount of work. */
+        private void requireNoOverlap() throws GgufException {
+            List<Map.Entry<String, Info>> byOffset =
+                    infos.entrySet().stream()
+                            .filter(entry -> entry.getValue().bytes > 0)
+                            .sorted(Comparator.comparingLong(entry -> entry.getValue().offset))
+                            .toList();
+            for (int i = 1; i < byOffset.size(); i++) {
+                Info before = byOffset.get(i - 1).getValue();
+                Info info = byOffset.get(i).getValue();
+                if (before.offset + before.bytes > info.offset) {
+                    throw cursor.failure(
+                            "tensor %s begins at offset %d, within tensor %s at %d of %d bytes"
+                                    .formatted(
+                                            Names.quote(byOffset.get(i).getKey()),
+                                            info.offset,
+                                            Names.quote(byOffset.get(i - 1).getKey()),
+                                            before.offset,
+                                            before.bytes));
+                }
+            }
         }
 
         private long alignment() throws GgufException {

@@ -17,9 +17,6 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -33,26 +30,6 @@ import java.util.Random;
  */
 class MutationTest {
     private static final int MUTATIONS = 2000;
-    private static final String[] LITERALS = {
-        "-1",
-        "0",
-        "1e9",
-        "18446744073709551615",
-        "9223372036854775807",
-        "null",
-        "[]",
-        "{}",
-        "\"\"",
-        "\"F16\"",
-        "\"data_offsets\"",
-        ",",
-        ":",
-        "}",
-        "]",
-        "\\u0000",
-        "[[[[[[[[["
-    };
-
     @TempDir Path folder;
 
     @Test
@@ -60,7 +37,7 @@ class MutationTest {
         byte[] original = safetensors();
         int refused = 0;
         for (int seed = 0; seed < MUTATIONS; seed++) {
-            byte[] mutated = mutate(original, new Random(seed));
+            byte[] mutated = Mutations.mutate(original, new Random(seed));
             Path path = Files.write(folder.resolve("mutated.safetensors"), mutated);
             try (SafetensorsFile file = SafetensorsFile.open(path)) {
                 long bytes = file.tensors().stream().mapToLong(MutationTest::readAll).sum();
@@ -96,7 +73,7 @@ class MutationTest {
         byte[] original = OnnxBytes.twoLayerModel();
         int refused = 0;
         for (int seed = 0; seed < MUTATIONS; seed++) {
-            byte[] mutated = mutate(original, new Random(seed));
+            byte[] mutated = Mutations.mutate(original, new Random(seed));
             Path path = Files.write(folder.resolve("mutated.onnx"), mutated);
             try (OnnxFile file = OnnxFile.open(path)) {
                 file.initializers().forEach(MutationTest::readAll);
@@ -129,46 +106,5 @@ class MutationTest {
                     .write(path);
         }
         return Files.readAllBytes(path);
-    }
-
-    /**
-     * One to three of: flip a bit, set a byte, cut, repeat a piece, put a literal, set a length.
-     */
-    private static byte[] mutate(byte[] original, Random random) {
-        byte[] bytes = original.clone();
-        for (int times = 1 + random.nextInt(3); times > 0; times--) {
-            if (bytes.length < 2) {
-                return bytes;
-            }
-            int at = random.nextInt(bytes.length);
-            switch (random.nextInt(6)) {
-                case 0 -> bytes[at] ^= (byte) (1 << random.nextInt(8));
-                case 1 -> bytes[at] = (byte) random.nextInt(256);
-                case 2 -> bytes = Arrays.copyOf(bytes, at);
-                case 3 -> {
-                    int from = random.nextInt(bytes.length);
-                    int to = from + random.nextInt(bytes.length - from);
-                    bytes = insert(bytes, at, Arrays.copyOfRange(bytes, from, to));
-                }
-                case 4 -> {
-                    String literal = LITERALS[random.nextInt(LITERALS.length)];
-                    bytes = insert(bytes, at, literal.getBytes(StandardCharsets.US_ASCII));
-                }
-                default -> {
-                    if (bytes.length >= 8) {
-                        long length = random.nextLong() >> random.nextInt(64);
-                        ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN).putLong(0, length);
-                    }
-                }
-            }
-        }
-        return bytes;
-    }
-
-    private static byte[] insert(byte[] bytes, int at, byte[] piece) {
-        byte[] result = Arrays.copyOf(bytes, bytes.length + piece.length);
-        System.arraycopy(piece, 0, result, at, piece.length);
-        System.arraycopy(bytes, at, result, at + piece.length, bytes.length - at);
-        return result;
     }
 }
