@@ -574,7 +574,7 @@ inline int on_every_device(const char *what, void (*test)(const Target &)) {
         test(target);
         std::printf("%s on %s: %s\n", what, name.c_str(), failures ? "FAILED" : "ok");
     };
-    for (const char *isa : {"scalar", "avx512", "avx512_vnni"}) {
+    for (const char *isa : {"scalar", "avx2", "avx512", "avx512_vnni"}) {
         setenv("TARPON_CPU_ISA", isa, 1);
         run(TARPON_DEVICE_CPU, std::string("cpu ") + isa);
     }

@@ -164,7 +164,7 @@ struct KvKernels {
     void (*turn[kKvWidths])(const KvTurnArgs &);
     void (*dot)(const KvDotArgs &);
 };
-extern const KvKernels kScalarKv, kAvx512Kv;
+extern const KvKernels kScalarKv, kAvx2Kv, kAvx512Kv;
 
 // Those that replace kAvx512Kv's where there are integer dot products; width 16 keeps its own.
 inline constexpr int kKvIntegerWidths = 4;

@@ -13,7 +13,8 @@ const HadamardKernels &hadamard_kernels(Isa isa) {
 }
 
 KvKernels kv_kernels(Isa isa) {
-    if (isa < Isa::kAvx512) return kScalarKv;
+    if (isa < Isa::kAvx2) return kScalarKv;
+    if (isa < Isa::kAvx512) return kAvx2Kv;
     KvKernels kernels = kAvx512Kv;
     const int two_bits = kv_width_index(2);
     kernels.pack[two_bits] = kAvx512LookupKv.pack;

@@ -1,7 +1,7 @@
 // Mode rotatekv's keys, turned back 16 tokens at a time: one body for every instruction set, in
 // vectors whose lanes are tokens, so that rotation and RoPE are additions of whole vectors and the
-// reordering is only which vector is read. Included by kv_scalar.cc and kv_avx512.cc, each of which
-// has its own copy (anonymous namespace) and brings `Lanes`:
+// reordering is only which vector is read. Included by kv_scalar.cc, kv_avx2.cc and kv_avx512.cc,
+// each of which has its own copy (anonymous namespace) and brings `Lanes`:
 //     using V = float vector of 16 lanes
 //     static void add_product(V &sum, const V &a, const V &b)
 //     static void load_halves(const uint16_t *from, V &to)
