@@ -19,6 +19,7 @@ import java.util.Map;
  * @param runsPerInvocation how many runs one call of the method makes
  * @param bytes memory that one run must at least move, 0 if that means nothing
  * @param flops floating-point operations of one run, 0 if that means nothing
+ * @param elements what one run works on, such as parameters, 0 if that means nothing
  */
 record BenchmarkCase(
         String group,
@@ -27,7 +28,11 @@ record BenchmarkCase(
         Map<String, String> parameters,
         int runsPerInvocation,
         double bytes,
-        double flops) {
+        double flops,
+        double elements) {
+    /** The series of {@link MemoryBenchmark} in its group. */
+    static final String ROOF = "read-modify-write";
+
     static BenchmarkCase overhead(String method) {
         return new BenchmarkCase(
                 "call overhead",
@@ -36,28 +41,53 @@ record BenchmarkCase(
                 Map.of(),
                 1,
                 0,
+                0,
                 0);
     }
 
     static BenchmarkCase optimizer(
-            AdamWKind kind, TimedDevice device, int parameters, int threads) {
+            AdamWKind kind, TimedDevice device, int parameters, int tensors, int threads) {
         Map<String, String> values = new LinkedHashMap<>();
         values.put("implementation", kind.label());
         values.put("device", device.name());
         values.put("parameters", Integer.toString(parameters));
+        values.put("tensors", Integer.toString(tensors));
         values.put("threads", Integer.toString(threads));
         return new BenchmarkCase(
-                "AdamW step, %s, %d fp32 parameters%s"
-                        .formatted(
-                                device.name(),
-                                parameters,
-                                device.kind() == DeviceKind.CPU ? ", threads " + threads : ""),
+                optimizerGroup(device, parameters, tensors, threads),
                 kind.label(),
                 OptimizerBenchmark.class.getName() + ".step",
                 values,
                 device.runsPerInvocation(),
                 kind.bytesPerParameter() * parameters,
-                0);
+                0,
+                parameters);
+    }
+
+    /** What memory allows the optimizers of a CPU in the group of these parameters. */
+    static BenchmarkCase roof(TimedDevice device, int parameters, int tensors, int threads) {
+        Map<String, String> values = new LinkedHashMap<>();
+        values.put("elements", Integer.toString(parameters));
+        values.put("threads", Integer.toString(threads));
+        return new BenchmarkCase(
+                optimizerGroup(device, parameters, tensors, threads),
+                ROOF,
+                MemoryBenchmark.class.getName() + ".update",
+                values,
+                1,
+                MemoryBenchmark.BYTES_PER_ELEMENT * (double) parameters,
+                0,
+                parameters);
+    }
+
+    private static String optimizerGroup(
+            TimedDevice device, int parameters, int tensors, int threads) {
+        return "AdamW step, %s, %d fp32 parameters%s%s"
+                .formatted(
+                        device.name(),
+                        parameters,
+                        tensors > 1 ? " in %d tensors".formatted(tensors) : "",
+                        device.kind() == DeviceKind.CPU ? ", threads " + threads : "");
     }
 
     static BenchmarkCase linear(Implementation implementation, LinearCase layer) {
@@ -86,6 +116,7 @@ record BenchmarkCase(
                 parameters,
                 layer.device().runsPerInvocation(),
                 layer.bytesMoved(implementation.weightBytes(layer)),
-                layer.flops());
+                layer.flops(),
+                0);
     }
 }

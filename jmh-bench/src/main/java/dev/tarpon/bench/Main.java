@@ -71,6 +71,13 @@ public final class Main implements Callable<Integer> {
             description = "of the optimizers: 65536 stay in the caches, 16 Mi do not")
     private List<Integer> parameters = List.of(65536, 16 << 20);
 
+    @Option(
+            names = "--tensors",
+            split = ",",
+            paramLabel = "N",
+            description = "how many tensors the optimizers' parameters are in")
+    private List<Integer> tensors = List.of(1);
+
     @Option(names = "--rows", split = ",", paramLabel = "M", description = "rows of x")
     private List<Integer> rows = List.of(1, 16, 128);
 
@@ -194,6 +201,12 @@ public final class Main implements Callable<Integer> {
                         "--parameters is %d; it must be at least 1".formatted(count));
             }
         }
+        for (int count : tensors) {
+            if (count < 1) {
+                throw new IllegalArgumentException(
+                        "--tensors is %d; it must be at least 1".formatted(count));
+            }
+        }
         for (String name : devices) {
             TimedDevice device = new TimedDevice(name);
             Optional<String> reason = device.unavailableReason();
@@ -204,14 +217,24 @@ public final class Main implements Callable<Integer> {
             // A GPU has no threads to choose.
             List<Integer> choices = device.kind() == DeviceKind.CPU ? threads : List.of(0);
             for (int count : parameters) {
-                for (int threadCount : choices) {
-                    for (AdamWKind kind : AdamWKind.values()) {
-                        if (kind.appliesTo(device.kind())) {
-                            cases.add(BenchmarkCase.optimizer(kind, device, count, threadCount));
-                        }
+                for (int tensorCount : tensors) {
+                    for (int threadCount : choices) {
+                        planOptimizer(cases, device, count, tensorCount, threadCount);
                     }
                 }
             }
+        }
+    }
+
+    private static void planOptimizer(
+            List<BenchmarkCase> cases, TimedDevice device, int count, int tensors, int threads) {
+        for (AdamWKind kind : AdamWKind.values()) {
+            if (kind.appliesTo(device.kind())) {
+                cases.add(BenchmarkCase.optimizer(kind, device, count, tensors, threads));
+            }
+        }
+        if (device.kind() == DeviceKind.CPU && count >= MemoryBenchmark.LEAST_ELEMENTS) {
+            cases.add(BenchmarkCase.roof(device, count, tensors, threads));
         }
     }
 

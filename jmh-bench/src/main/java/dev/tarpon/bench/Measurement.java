@@ -39,6 +39,16 @@ record Measurement(BenchmarkCase benchmark, List<Double> roundsNs) {
         return median(Arrays.stream(ratios).boxed().toList());
     }
 
+    /** The rate of bytes in units of {@code roof}'s, within rounds. */
+    double shareOfBytes(Measurement roof) {
+        return benchmark.bytes() / roof.benchmark.bytes() / ratioTo(roof);
+    }
+
+    /** The rate of operations in units of {@code roof}'s, within rounds. */
+    double shareOfFlops(Measurement roof) {
+        return benchmark.flops() / roof.benchmark.flops() / ratioTo(roof);
+    }
+
     static double median(List<Double> values) {
         double[] sorted = values.stream().mapToDouble(Double::doubleValue).sorted().toArray();
         int middle = sorted.length / 2;

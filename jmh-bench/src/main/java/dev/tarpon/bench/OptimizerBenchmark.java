@@ -20,7 +20,8 @@ import org.openjdk.jmh.annotations.Warmup;
 import java.util.concurrent.TimeUnit;
 
 /**
- * One step of AdamW by one implementation: 65536 parameters stay in the caches, 16 Mi do not.
+ * One step of AdamW by one implementation: 65536 parameters stay in the caches, 16 Mi do not. What
+ * memory allows is {@link MemoryBenchmark}'s to tell.
  * {@link Main} runs it for all implementations, interleaved.
  */
 @State(Scope.Benchmark)
@@ -28,13 +29,19 @@ import java.util.concurrent.TimeUnit;
 @OutputTimeUnit(TimeUnit.NANOSECONDS)
 @Warmup(iterations = 2, time = 300, timeUnit = TimeUnit.MILLISECONDS)
 @Measurement(iterations = 5, time = 300, timeUnit = TimeUnit.MILLISECONDS)
-@Fork(value = 1, jvmArgsAppend = "--enable-native-access=ALL-UNNAMED")
+@Fork(
+        value = 1,
+        jvmArgsAppend = {"--enable-native-access=ALL-UNNAMED", "-XX:+UseTransparentHugePages"})
 public class OptimizerBenchmark {
     @Param("tarpon-8bit")
     public String implementation;
 
     @Param("65536")
     public int parameters;
+
+    /** In how many tensors the parameters are, of sizes from one to eight in turn. */
+    @Param("1")
+    public int tensors;
 
     @Param("cpu")
     public String device;
@@ -51,7 +58,7 @@ public class OptimizerBenchmark {
     public void setUp() {
         TimedDevice timed = new TimedDevice(device);
         opened = timed.open(threads);
-        optimizer = AdamWKind.of(implementation).create(opened, parameters);
+        optimizer = AdamWKind.of(implementation).create(opened, parameters, tensors);
         runs = timed.runsPerInvocation();
     }
 

@@ -11,6 +11,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 
 /** Measurements with their environment, as JSON for programs and as a Markdown table for people. */
 record Report(
@@ -34,6 +35,9 @@ record Report(
             List<Double> roundsNs,
             Double gigabytesPerSecond,
             Double gigaflops,
+            Double nsPerElement,
+            Double bytesPerElement,
+            Double percentOfRoof,
             double timesReference) {}
 
     /** Writes NAME.json and NAME.md into a directory, which is made if need be. */
@@ -48,7 +52,7 @@ record Report(
         groups().forEach(
                         (group, members) -> {
                             for (Measurement member : members) {
-                                rows.add(row(member, members.getFirst()));
+                                rows.add(row(member, members));
                             }
                         });
         Map<String, Object> document = new LinkedHashMap<>();
@@ -60,8 +64,9 @@ record Report(
         return GSON.toJson(document) + "\n";
     }
 
-    private static Row row(Measurement member, Measurement reference) {
+    private static Row row(Measurement member, List<Measurement> members) {
         BenchmarkCase benchmark = member.benchmark();
+        double elements = benchmark.elements();
         return new Row(
                 benchmark.group(),
                 benchmark.series(),
@@ -73,7 +78,23 @@ record Report(
                 member.roundsNs(),
                 benchmark.bytes() > 0 ? member.gigabytesPerSecond() : null,
                 benchmark.flops() > 0 ? member.gigaflops() : null,
-                member.ratioTo(reference));
+                elements > 0 ? member.medianNs() / elements : null,
+                elements > 0 ? benchmark.bytes() / elements : null,
+                percentOfRoof(member, members).orElse(null),
+                member.ratioTo(members.getFirst()));
+    }
+
+    /** Of the memory bandwidth that was measured in the same group, if it was. */
+    private static Optional<Double> percentOfRoof(Measurement member, List<Measurement> members) {
+        return members.stream()
+                .filter(other -> other.benchmark().series().equals(BenchmarkCase.ROOF))
+                .findFirst()
+                .map(
+                        roof ->
+                                100
+                                        * member.benchmark().bytes()
+                                        / roof.benchmark().bytes()
+                                        * roof.ratioTo(member));
     }
 
     String toMarkdown() {
@@ -99,6 +120,10 @@ record Report(
     }
 
     private static void appendTable(StringBuilder text, String group, List<Measurement> members) {
+        if (members.getFirst().benchmark().elements() > 0) {
+            appendElementTable(text, group, members);
+            return;
+        }
         text.append("\n| %s | time | least to most | GB/s | GFLOP/s | times |\n".formatted(group));
         text.append("|---|--:|--:|--:|--:|--:|\n");
         for (Measurement member : members) {
@@ -114,6 +139,31 @@ record Report(
                                             ? threeDigits(member.gigabytesPerSecond())
                                             : "",
                                     benchmark.flops() > 0 ? threeDigits(member.gigaflops()) : "",
+                                    threeDigits(member.ratioTo(members.getFirst()))));
+        }
+    }
+
+    private static void appendElementTable(
+            StringBuilder text, String group, List<Measurement> members) {
+        text.append(
+                "\n| %s | time | least to most | ns each | bytes each | GB/s | %% of roof | times |\n"
+                        .formatted(group));
+        text.append("|---|--:|--:|--:|--:|--:|--:|--:|\n");
+        for (Measurement member : members) {
+            BenchmarkCase benchmark = member.benchmark();
+            text.append(
+                    "| %s | %s | %s to %s | %s | %s | %s | %s | %s |\n"
+                            .formatted(
+                                    benchmark.series(),
+                                    duration(member.medianNs()),
+                                    duration(member.minNs()),
+                                    duration(member.maxNs()),
+                                    threeDigits(member.medianNs() / benchmark.elements()),
+                                    threeDigits(benchmark.bytes() / benchmark.elements()),
+                                    threeDigits(member.gigabytesPerSecond()),
+                                    percentOfRoof(member, members)
+                                            .map(percent -> "%.0f".formatted(percent))
+                                            .orElse(""),
                                     threeDigits(member.ratioTo(members.getFirst()))));
         }
     }

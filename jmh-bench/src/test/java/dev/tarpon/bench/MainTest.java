@@ -45,6 +45,7 @@ class MainTest {
                 "--devices=cuda:first",
                 "--rows=0",
                 "--parameters=0",
+                "--tensors=0",
                 "--threads=-1",
                 "--rounds=0",
                 "--implementations=numpy",

@@ -9,6 +9,7 @@ import com.google.gson.JsonParser;
 import dev.tarpon.DType;
 import dev.tarpon.bench.linear.Implementation;
 import dev.tarpon.bench.linear.LinearCase;
+import dev.tarpon.bench.optim.AdamWKind;
 
 import org.junit.jupiter.api.Test;
 
@@ -50,6 +51,40 @@ class MeasurementTest {
         double bytes = 65536 + 2048 + 2 * 4 * (256 + 512);
         assertEquals(bytes / 1100, TARPON.gigabytesPerSecond(), 1e-9);
         assertEquals(2.0 * 4 * 256 * 512 / 1100, TARPON.gigaflops(), 1e-9);
+    }
+
+    /** The roof moves 12 bytes a parameter, the step 16.0625, each in both rounds at its own rate. */
+    @Test
+    void optimizersAreMeasuredAgainstTheRoofOfTheirGroup() {
+        TimedDevice cpu = new TimedDevice("cpu");
+        int count = 16 << 20;
+        Measurement step =
+                new Measurement(
+                        BenchmarkCase.optimizer(AdamWKind.TARPON_8BIT, cpu, count, 300, 2),
+                        List.of(3e6, 6e6));
+        Measurement roof =
+                new Measurement(BenchmarkCase.roof(cpu, count, 300, 2), List.of(2e6, 4e6));
+        Report report =
+                new Report(
+                        Environment.read("the command", Optional.of("abc123")),
+                        new InterleavedRunner.Settings(2, 1, 1, 1),
+                        List.of(step, roof),
+                        List.of(),
+                        List.of());
+        JsonObject row =
+                JsonParser.parseString(report.toJson())
+                        .getAsJsonObject()
+                        .getAsJsonArray("results")
+                        .get(0)
+                        .getAsJsonObject();
+        assertEquals(16.0625, row.get("bytesPerElement").getAsDouble(), 1e-12);
+        assertEquals(4.5e6 / count, row.get("nsPerElement").getAsDouble(), 1e-12);
+        double percent = 100 * 16.0625 / 12 * 2 / 3;
+        assertEquals(percent, row.get("percentOfRoof").getAsDouble(), 1e-9);
+        String page = report.toMarkdown();
+        assertTrue(page.contains("parameters in 300 tensors, threads 2 | time"), page);
+        assertTrue(page.contains("| tarpon-8bit | 4.50 ms | 3.00 ms to 6.00 ms | 0.27 | 16.1 |"), page);
+        assertTrue(page.contains("| read-modify-write |"), page);
     }
 
     @Test

@@ -2,6 +2,7 @@ package dev.tarpon.bench.linear;
 
 import dev.tarpon.DType;
 import dev.tarpon.DeviceKind;
+import dev.tarpon.LinearArithmetic;
 
 import java.util.Arrays;
 import java.util.Locale;
@@ -12,6 +13,8 @@ import java.util.stream.Collectors;
 public enum Implementation {
     /** Tarpon's 4-bit linear. */
     TARPON,
+    /** The same with activations rounded to 8 bits. */
+    TARPON_INT8,
     /** A plain Java loop over fp32 weights. */
     JAVA_FP32,
     /** A plain Java loop that dequantises 4-bit weights as it goes. */
@@ -45,7 +48,7 @@ public enum Implementation {
     public boolean appliesTo(DeviceKind kind) {
         return switch (this) {
             case TARPON -> true;
-            case JAVA_FP32, JAVA_W4 -> kind == DeviceKind.CPU;
+            case TARPON_INT8, JAVA_FP32, JAVA_W4 -> kind == DeviceKind.CPU;
             case JCUBLAS, CUBLAS -> kind == DeviceKind.CUDA;
         };
     }
@@ -61,7 +64,7 @@ public enum Implementation {
                     layer.dtype() == DType.F32 && layer.device().kind() == DeviceKind.CUDA
                             ? Optional.of("fp32 activations are served on the CPU only")
                             : Optional.empty();
-            case JAVA_FP32, JAVA_W4 -> Optional.empty();
+            case TARPON_INT8, JAVA_FP32, JAVA_W4 -> Optional.empty();
             case JCUBLAS -> cublasLimits(layer).or(JCublasLinear::unavailableReason);
             case CUBLAS -> cublasLimits(layer).or(CublasLinear::unavailableReason);
         };
@@ -81,7 +84,7 @@ public enum Implementation {
         long weights = layer.inFeatures() * layer.outFeatures();
         long scales = Math.ceilDiv(layer.inFeatures(), LinearCase.GROUP_SIZE) * layer.outFeatures();
         return switch (this) {
-            case TARPON -> weights / 2 + scales * Short.BYTES;
+            case TARPON, TARPON_INT8 -> weights / 2 + scales * Short.BYTES;
             case JAVA_W4 -> weights / 2 + scales * Float.BYTES;
             case JAVA_FP32 -> weights * Float.BYTES;
             case JCUBLAS, CUBLAS -> weights * Short.BYTES;
@@ -93,7 +96,9 @@ public enum Implementation {
         SampleLayer sample = new SampleLayer(layer);
         int sets = layer.weightSets(weightBytes(layer));
         return switch (this) {
-            case TARPON -> new TarponLinear(layer, sample, sets);
+            case TARPON -> new TarponLinear(layer, sample, sets, LinearArithmetic.EXACT);
+            case TARPON_INT8 ->
+                    new TarponLinear(layer, sample, sets, LinearArithmetic.INT8_ACTIVATIONS);
             case JAVA_FP32 -> new JavaFp32Linear(layer, sample, sets);
             case JAVA_W4 -> new JavaW4Linear(layer, sample, sets);
             case JCUBLAS -> new JCublasLinear(layer, sample, sets);

@@ -1,6 +1,8 @@
 package dev.tarpon.bench.linear;
 
 import dev.tarpon.Device;
+import dev.tarpon.LinearArithmetic;
+import dev.tarpon.LinearOptions;
 import dev.tarpon.QuantizedLinear;
 import dev.tarpon.Stream;
 import dev.tarpon.Tensor;
@@ -13,12 +15,14 @@ final class TarponLinear implements LinearImplementation {
     private final Tensor x;
     private final Tensor y;
 
-    TarponLinear(LinearCase layer, SampleLayer sample, int sets) {
+    TarponLinear(
+            LinearCase layer, SampleLayer sample, int sets, LinearArithmetic arithmetic) {
         device = layer.device().open(layer.threads());
         stream = device.createStream();
+        LinearOptions options = new LinearOptions(layer.dtype(), null, arithmetic);
         plans = new QuantizedLinear[sets];
         for (int i = 0; i < sets; i++) {
-            plans[i] = QuantizedLinear.create(device, sample.weights(), layer.dtype());
+            plans[i] = QuantizedLinear.create(device, sample.weights(), options);
         }
         x = device.allocate(layer.dtype(), layer.rows(), layer.inFeatures()).copyFrom(sample.x());
         y = device.allocate(layer.dtype(), layer.rows(), layer.outFeatures());

@@ -23,6 +23,7 @@ import java.util.stream.Stream;
 class AdamWTest {
     private static final int SIZE = 5000;
     private static final int STEPS = 3;
+    private static final int TENSORS = 3;
 
     static Stream<Arguments> cases() {
         return Arrays.stream(AdamWKind.values())
@@ -39,8 +40,8 @@ class AdamWTest {
         Optional<String> absent = Tarpon.unavailableReason(deviceKind);
         assumeTrue(absent.isEmpty(), () -> "device " + deviceKind + ": " + absent.get());
         try (Device device = Device.open(deviceKind, 0, new DeviceOptions(1));
-                AdamW reference = AdamWKind.JAVA_FP32.create(device, SIZE);
-                AdamW other = kind.create(device, SIZE)) {
+                AdamW reference = AdamWKind.JAVA_FP32.create(device, SIZE, 1);
+                AdamW other = kind.create(device, SIZE, TENSORS)) {
             float[] before = reference.parameter();
             for (int step = 0; step < STEPS; step++) {
                 reference.step();
@@ -66,5 +67,14 @@ class AdamWTest {
     @Test
     void unknownLabelsAreRefused() {
         assertThrows(IllegalArgumentException.class, () -> AdamWKind.of("sgd"));
+    }
+
+    @Test
+    void moreTensorsThanParametersAreRefused() {
+        try (Device device = Device.open(DeviceKind.CPU, 0, new DeviceOptions(1))) {
+            assertThrows(
+                    IllegalArgumentException.class,
+                    () -> AdamWKind.TARPON_8BIT.create(device, 5, 100));
+        }
     }
 }
