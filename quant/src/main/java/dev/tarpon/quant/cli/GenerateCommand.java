@@ -14,6 +14,7 @@ import dev.tarpon.quant.generate.Sampler;
 import dev.tarpon.quant.kv.ByteText;
 import dev.tarpon.quant.kv.KvFormat;
 import dev.tarpon.quant.kv.ModelCalibration;
+import dev.tarpon.quant.kv.SinkPolicy;
 import dev.tarpon.quant.llama.LlamaConfig;
 import dev.tarpon.quant.llama.LlamaWeights;
 import dev.tarpon.quant.model.LinearRuntime;
@@ -276,10 +277,11 @@ final class GenerateCommand implements Callable<Integer> {
                 Units.shortBytes(decoder.linearWeightBytes()));
         print(
                 out,
-                "cache: %s, %d sinks and a window of %d in 16 bits, %.3f bits a value in pages,"
-                        + " %s%n",
+                "cache: %s, %s and a window of %d in 16 bits, %.3f bits a value in pages, %s%n",
                 format.label(),
-                format.sinkTokens(),
+                format.sinks() == SinkPolicy.FIRST
+                        ? format.sinkTokens() + " sinks"
+                        : "%.1f sinks a layer".formatted(attention.meanSinks()),
                 format.windowTokens(),
                 attention.bitsPerValue(),
                 attention.variant());

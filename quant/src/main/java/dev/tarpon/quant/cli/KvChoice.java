@@ -2,7 +2,9 @@ package dev.tarpon.quant.cli;
 
 import dev.tarpon.kv.KvMode;
 import dev.tarpon.quant.kv.KvFormat;
+import dev.tarpon.quant.kv.MassiveActivations;
 import dev.tarpon.quant.kv.ModelCalibration;
+import dev.tarpon.quant.kv.SinkPolicy;
 import dev.tarpon.quant.llama.LlamaConfig;
 
 import picocli.CommandLine.Model.CommandSpec;
@@ -17,6 +19,8 @@ import java.util.List;
 
 /** The cache of a model that generates. */
 final class KvChoice {
+    private static final String MASSIVE = "massive";
+
     @Spec(Spec.Target.MIXEE)
     private CommandSpec spec;
 
@@ -40,11 +44,13 @@ final class KvChoice {
 
     @Option(
             names = "--sinks",
-            paramLabel = "N",
+            paramLabel = "N|massive",
             description =
-                    "First tokens that are kept in 16 bits. Default: what the calibration says, or"
-                            + " 4.")
-    private Integer sinks;
+                    "Tokens that are kept in 16 bits as attention sinks: the first N, or up to 20"
+                        + " of each layer that have massive activations, wherever they are."
+                        + " Default: the first ones, as many as the calibration says, or 4; in mode"
+                        + " rotatekv massive.")
+    private String sinks;
 
     @Option(
             names = "--window",
@@ -72,11 +78,27 @@ final class KvChoice {
                 throw usage("--kv-bits %d: 2, 3, 4, 8 or 16".formatted(one));
             }
         }
-        int first = sinks != null ? sinks : calibrated == null ? 4 : calibrated.sinkTokens();
-        if (first < 0 || first > 256 || window < 0 || window > 1024) {
-            throw usage("--sinks %d --window %d: 0 to 256, and 0 to 1024".formatted(first, window));
+        if (window < 0 || window > 1024) {
+            throw usage("--window %d: 0 to 1024".formatted(window));
         }
-        return new KvFormat(mode, bits.getFirst(), bits.getLast(), first, window);
+        boolean massive = sinks == null ? mode == KvMode.ROTATEKV : sinks.equals(MASSIVE);
+        return new KvFormat(
+                mode,
+                bits.getFirst(),
+                bits.getLast(),
+                massive ? MassiveActivations.ENTRIES : firstSinks(calibrated),
+                window,
+                massive ? SinkPolicy.MASSIVE : SinkPolicy.FIRST);
+    }
+
+    private int firstSinks(ModelCalibration calibrated) {
+        if (sinks == null) {
+            return calibrated == null ? 4 : calibrated.sinkTokens();
+        }
+        if (!sinks.matches("[0-9]{1,3}") || Integer.parseInt(sinks) > 256) {
+            throw usage("--sinks %s: 0 to 256, or %s".formatted(sinks, MASSIVE));
+        }
+        return Integer.parseInt(sinks);
     }
 
     private ParameterException usage(String message) {

@@ -54,6 +54,15 @@ final class KvFlags {
     private int sinks;
 
     @Option(
+            names = "--sink-positions",
+            paramLabel = "P",
+            split = ",",
+            description =
+                    "Tokens that are kept in 16 bits instead of the first ones: rising positions,"
+                            + " such as 0,17,90; 256 at most.")
+    private List<Integer> sinkPositions = List.of();
+
+    @Option(
             names = "--window",
             paramLabel = "N",
             defaultValue = "0",
@@ -66,7 +75,30 @@ final class KvFlags {
         requireBits("--v-bits", valueBits);
         requireRange("--sinks", sinks, 256);
         requireRange("--window", window, 1024);
-        return new KvFormat(mode, keyBits, valueBits, sinks, window);
+        if (!sinkPositions.isEmpty() && sinks > 0) {
+            throw new ParameterException(
+                    spec.commandLine(),
+                    "--sinks %d and --sink-positions: one of them is possible".formatted(sinks));
+        }
+        requireRange("the number of --sink-positions,", sinkPositions.size(), 256);
+        int most = sinkPositions.isEmpty() ? sinks : sinkPositions.size();
+        return new KvFormat(mode, keyBits, valueBits, most, window);
+    }
+
+    /** Where sinks are; null for the first tokens. */
+    int[] sinkPositions() {
+        for (int i = 0; i < sinkPositions.size(); i++) {
+            int before = i == 0 ? -1 : sinkPositions.get(i - 1);
+            if (sinkPositions.get(i) <= before) {
+                throw new ParameterException(
+                        spec.commandLine(),
+                        "--sink-positions: %d behind %d; they rise from 0 on"
+                                .formatted(sinkPositions.get(i), before));
+            }
+        }
+        return sinkPositions.isEmpty()
+                ? null
+                : sinkPositions.stream().mapToInt(Integer::intValue).toArray();
     }
 
     private void requireBits(String name, int bits) {

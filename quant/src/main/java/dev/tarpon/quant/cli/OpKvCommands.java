@@ -60,7 +60,13 @@ final class OpKvCommands {
 
         KvOptions options() {
             return new KvOptions(
-                    flags.format(), ropeTheta, ropeLayout, pageTokens, calibration, layer);
+                    flags.format(),
+                    flags.sinkPositions(),
+                    ropeTheta,
+                    ropeLayout,
+                    pageTokens,
+                    calibration,
+                    layer);
         }
     }
 

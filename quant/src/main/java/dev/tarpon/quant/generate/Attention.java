@@ -14,6 +14,13 @@ public interface Attention extends AutoCloseable {
     int length();
 
     /**
+     * Sees the residual stream as a layer gets it, before that layer's {@link #step}.
+     *
+     * @param x [batch, count, hidden]; only to be read
+     */
+    default void layerInput(int layer, int count, float[] x) {}
+
+    /**
      * Adds {@code count} tokens to each sequence in one layer, and attends with them. Layers come
      * in order, each once a step; {@link #length} grows after the last one.
      *

@@ -10,7 +10,9 @@ import dev.tarpon.format.SafetensorsWriter;
 import dev.tarpon.format.Shapes;
 import dev.tarpon.kv.KvCache;
 import dev.tarpon.kv.KvSequence;
+import dev.tarpon.quant.kv.MassiveActivations;
 import dev.tarpon.quant.kv.Sha256;
+import dev.tarpon.quant.kv.SinkPolicy;
 
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -21,6 +23,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 
 /**
@@ -29,14 +32,16 @@ import java.util.Map;
  * another one.
  *
  * <p>Tensors: {@code tokens} I32, the text, which is longer than the cache where its last tokens
- * have not been run; for each layer {@code layers.N.pages} U8 [pages, page_bytes] and, if there is
- * any, {@code layers.N.recent} U8 [recent_bytes]. The metadata has the format and its version, that
- * of the pages, the cache's options, what identifies model and calibration, and the SHA-256 of all
- * tensors' bytes; a file is refused unless all of it is as the cache needs it.
+ * have not been run; for each layer {@code layers.N.pages} U8 [pages, page_bytes], if there is any
+ * {@code layers.N.recent} U8 [recent_bytes], and where sinks are found by massive activations
+ * {@code layers.N.sinks} I32, their positions, and {@code layers.N.massive} F32 [20], the
+ * magnitudes that decide on further ones. The metadata has the format and its version, that of the
+ * pages, the cache's options, which tokens are sinks, what identifies model and calibration, and
+ * the SHA-256 of all tensors' bytes; a file is refused unless all of it is as the cache needs it.
  */
 public final class CacheSnapshot {
     private static final String FORMAT = "tarpon-kv-snapshot";
-    private static final String VERSION = "1";
+    private static final String VERSION = "2";
 
     private CacheSnapshot() {}
 
@@ -69,6 +74,9 @@ public final class CacheSnapshot {
                 if (attention.pool().recent(layer) != null) {
                     tensors.add(recent(attention, layer, arena));
                 }
+                if (attention.sinkPolicy() == SinkPolicy.MASSIVE) {
+                    tensors.addAll(massive(attention.massive(layer, 0), layer, arena));
+                }
             }
             var writer = new SafetensorsWriter();
             expected(attention, identity).forEach(writer::metadata);
@@ -96,6 +104,7 @@ public final class CacheSnapshot {
         expected.put("page_format_version", Integer.toString(plan.formatVersion()));
         expected.put("layers", Integer.toString(attention.config().layers()));
         // The longest sequence is no property of the pages: it may be another one when they return.
+        expected.put("sinks", attention.sinkPolicy().name().toLowerCase(Locale.ROOT));
         expected.put("options", plan.options().toBuilder().maxTokens(1).build().toString());
         expected.putAll(identity);
         return expected;
@@ -125,12 +134,32 @@ public final class CacheSnapshot {
                 recentName(layer), ElementType.U8, new long[] {bytes}, all.asSlice(at, bytes));
     }
 
+    private static List<HostTensor> massive(MassiveActivations massive, int layer, Arena arena) {
+        int[] positions = massive.positions();
+        float[] largest = massive.largest();
+        return List.of(
+                new HostTensor(
+                        sinksName(layer),
+                        ElementType.I32,
+                        new long[] {positions.length},
+                        arena.allocateFrom(ValueLayout.JAVA_INT, positions)),
+                HostTensor.ofFloats(arena, massiveName(layer), largest, largest.length));
+    }
+
     private static String pagesName(int layer) {
         return "layers." + layer + ".pages";
     }
 
     private static String recentName(int layer) {
         return "layers." + layer + ".recent";
+    }
+
+    private static String sinksName(int layer) {
+        return "layers." + layer + ".sinks";
+    }
+
+    private static String massiveName(int layer) {
+        return "layers." + layer + ".massive";
     }
 
     private static MemorySegment download(Tensor tensor, Arena arena) {
@@ -182,6 +211,10 @@ public final class CacheSnapshot {
                 if (plan.recentBytes() > 0) {
                     tensors.add(bytes(source, file, recentName(layer), plan.recentBytes()));
                 }
+                if (attention.sinkPolicy() == SinkPolicy.MASSIVE) {
+                    tensors.add(sinks(source, file, sinksName(layer), length, plan));
+                    tensors.add(massive(source, file, massiveName(layer)));
+                }
             }
             String sha256 = Sha256.of(tensors);
             if (!sha256.equals(file.metadata().get("sha256"))) {
@@ -191,6 +224,16 @@ public final class CacheSnapshot {
                                 .formatted(sha256, file.metadata().get("sha256")));
             }
             upload(attention, file, pages, arena);
+            if (attention.sinkPolicy() == SinkPolicy.MASSIVE) {
+                for (int layer = 0; layer < attention.config().layers(); layer++) {
+                    attention
+                            .massive(layer, 0)
+                            .restore(
+                                    file.find(sinksName(layer)).orElseThrow().toInts(),
+                                    file.find(massiveName(layer)).orElseThrow().toFloats(),
+                                    length);
+                }
+            }
             attention.sequence(0).advance(length);
             return tokens;
         }
@@ -231,6 +274,52 @@ public final class CacheSnapshot {
             }
         }
         return tokens;
+    }
+
+    private static HostTensor sinks(
+            String source, SafetensorsFile file, String name, int length, KvCache plan)
+            throws FormatException {
+        HostTensor tensor = file.find(name).orElse(null);
+        int most = plan.options().sinkTokens();
+        if (tensor == null
+                || tensor.type() != ElementType.I32
+                || tensor.rank() != 1
+                || tensor.elements() > most) {
+            throw new FormatException(
+                    source,
+                    "tensor %s is %s, expected I32 of %d elements at most"
+                            .formatted(
+                                    name, tensor == null ? "missing" : tensor.description(), most));
+        }
+        int before = -1;
+        for (int position : tensor.toInts()) {
+            if (position <= before || position >= length) {
+                throw new FormatException(
+                        source,
+                        "tensor %s has position %d behind %d; positions rise up to the length, %d"
+                                .formatted(name, position, before, length));
+            }
+            before = position;
+        }
+        return tensor;
+    }
+
+    private static HostTensor massive(String source, SafetensorsFile file, String name)
+            throws FormatException {
+        HostTensor tensor = file.find(name).orElse(null);
+        int count = MassiveActivations.ENTRIES;
+        if (tensor == null
+                || tensor.type() != ElementType.F32
+                || !Arrays.equals(tensor.shape(), new long[] {count})) {
+            throw new FormatException(
+                    source,
+                    "tensor %s is %s, expected F32 [%d]"
+                            .formatted(
+                                    name,
+                                    tensor == null ? "missing" : tensor.description(),
+                                    count));
+        }
+        return tensor;
     }
 
     private static HostTensor bytes(String source, SafetensorsFile file, String name, long... shape)

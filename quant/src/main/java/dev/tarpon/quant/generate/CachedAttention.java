@@ -9,7 +9,10 @@ import dev.tarpon.kv.KvCacheOptions;
 import dev.tarpon.kv.KvCalibration;
 import dev.tarpon.kv.KvPagePool;
 import dev.tarpon.kv.KvSequence;
+import dev.tarpon.kv.KvSinks;
 import dev.tarpon.quant.kv.KvFormat;
+import dev.tarpon.quant.kv.MassiveActivations;
+import dev.tarpon.quant.kv.SinkPolicy;
 import dev.tarpon.quant.llama.LlamaConfig;
 
 import java.lang.foreign.Arena;
@@ -31,6 +34,9 @@ public final class CachedAttention implements Attention {
     private final List<KvSequence> sequences = new ArrayList<>();
     private final int[][] pageTables;
     private final KvBatch step;
+    private final SinkPolicy sinkPolicy;
+    // Of each layer; empty where the first tokens are the sinks.
+    private final List<MassiveSinks> sinks = new ArrayList<>();
     private final DeviceFloats q;
     private final DeviceFloats k;
     private final DeviceFloats v;
@@ -52,6 +58,7 @@ public final class CachedAttention implements Attention {
             int maxTokens) {
         this.config = config;
         this.batch = batch;
+        sinkPolicy = format.sinks();
         KvCacheOptions options = options(config, format, maxTokens);
         stream = device.createStream();
         try {
@@ -70,6 +77,9 @@ public final class CachedAttention implements Attention {
                 }
                 sequences.add(sequence);
             }
+            if (sinkPolicy == SinkPolicy.MASSIVE) {
+                plans.forEach(plan -> sinks.add(new MassiveSinks(plan, batch, config.hidden())));
+            }
             int tokens = batch * KvCache.MAX_QUERIES;
             step = KvBatch.create(plans.getFirst(), batch, tokens, maxTokens);
             q = new DeviceFloats(device, tokens * config.queryWidth());
@@ -77,6 +87,7 @@ public final class CachedAttention implements Attention {
             v = new DeviceFloats(device, tokens * config.keyValueWidth());
             o = new DeviceFloats(device, tokens * config.queryWidth());
         } catch (RuntimeException failure) {
+            sinks.forEach(MassiveSinks::close);
             plans.forEach(KvCache::close);
             stream.close();
             throw failure;
@@ -115,6 +126,13 @@ public final class CachedAttention implements Attention {
     @Override
     public int length() {
         return sequences.getFirst().length();
+    }
+
+    @Override
+    public void layerInput(int layer, int count, float[] x) {
+        if (sinkPolicy == SinkPolicy.MASSIVE) {
+            sinks.get(layer).add(count, x, stream);
+        }
     }
 
     @Override
@@ -175,9 +193,11 @@ public final class CachedAttention implements Attention {
         q.upload(stream);
         k.upload(stream);
         v.upload(stream);
-        plan.append(step, pool.pages(layer), pool.recent(layer), k.tensor(), v.tensor(), stream);
-        plan.attend(
-                step, piece, pool.pages(layer), pool.recent(layer), q.tensor(), o.tensor(), stream);
+        KvSinks lists = sinkPolicy == SinkPolicy.MASSIVE ? sinks.get(layer).lists() : null;
+        Tensor pages = pool.pages(layer);
+        Tensor recent = pool.recent(layer);
+        plan.append(step, lists, pages, recent, k.tensor(), v.tensor(), stream);
+        plan.attend(step, piece, lists, pages, recent, q.tensor(), o.tensor(), stream);
         o.download(stream);
     }
 
@@ -202,6 +222,24 @@ public final class CachedAttention implements Attention {
         return config;
     }
 
+    /** Which tokens are sinks. */
+    public SinkPolicy sinkPolicy() {
+        return sinkPolicy;
+    }
+
+    /** Sinks that a sequence has in a layer, on average over both. */
+    public double meanSinks() {
+        if (sinkPolicy == SinkPolicy.FIRST) {
+            return Math.min(length(), pool.options().sinkTokens());
+        }
+        return sinks.stream().mapToDouble(MassiveSinks::mean).average().orElseThrow();
+    }
+
+    /** What has been found in a layer with policy MASSIVE, for snapshots. */
+    MassiveActivations massive(int layer, int row) {
+        return sinks.get(layer).sequence(row);
+    }
+
     /** The pages, for snapshots. */
     public KvPagePool pool() {
         return pool;
@@ -224,6 +262,7 @@ public final class CachedAttention implements Attention {
         v.close();
         o.close();
         step.close();
+        sinks.forEach(MassiveSinks::close);
         pool.close();
         plans.forEach(KvCache::close);
         stream.close();

@@ -41,12 +41,6 @@ public final class LlamaDecoder implements AutoCloseable {
         }
     }
 
-    /** Sees the residual stream [batch * count, hidden] as each layer gets it. */
-    @FunctionalInterface
-    public interface Probe {
-        void layerInput(int layer, float[] x);
-    }
-
     /**
      * Makes a decoder.
      *
@@ -110,11 +104,6 @@ public final class LlamaDecoder implements AutoCloseable {
      * @throws IllegalArgumentException if an id is unknown or a sequence would be too long
      */
     public float[] forward(int[] tokens, Attention attention) {
-        return forward(tokens, attention, (layer, x) -> {});
-    }
-
-    /** As {@link #forward(int[], Attention)}, with a look at what goes into each layer. */
-    public float[] forward(int[] tokens, Attention attention, Probe probe) {
         int count = tokens.length / attention.batch();
         if (tokens.length == 0 || tokens.length % attention.batch() != 0) {
             throw new IllegalArgumentException(
@@ -128,7 +117,7 @@ public final class LlamaDecoder implements AutoCloseable {
         }
         float[] x = embed(tokens);
         for (int layer = 0; layer < layers.size(); layer++) {
-            probe.layerInput(layer, x);
+            attention.layerInput(layer, count, x);
             attend(layer, x, count, attention);
             feedForward(layers.get(layer), x);
         }

@@ -10,13 +10,9 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.LongConsumer;
-import java.util.stream.IntStream;
 
 /** Runs a model over a text and collects what its cache wants to know. */
 public final class Calibrator {
-    /** Largest activations of a layer's input that count, as RotateKV takes them. */
-    private static final int MASSIVE = 20;
-
     /** Positions that are looked at for sinks. */
     private static final int SINK_POSITIONS = 64;
 
@@ -58,6 +54,15 @@ public final class Calibrator {
         }
 
         @Override
+        public void layerInput(int layer, int count, float[] x) {
+            for (int position : MassiveActivations.positions(x, decoder.config().hidden())) {
+                if (position < SINK_POSITIONS) {
+                    sinkWindows[layer][position]++;
+                }
+            }
+        }
+
+        @Override
         public void step(int layer, int count, float[] q, float[] k, float[] v, float[] o) {
             statistics.get(layer).add(k);
             attention.step(layer, count, q, k, v, o);
@@ -84,35 +89,11 @@ public final class Calibrator {
         }
         for (int at = 0; at + window <= tokens.length; at += window) {
             try (var attention = new Recorder(new PlainAttention(decoder.config(), 1, window))) {
-                decoder.forward(
-                        Arrays.copyOfRange(tokens, at, at + window), attention, this::countSinks);
+                decoder.forward(Arrays.copyOfRange(tokens, at, at + window), attention);
             }
             windows++;
             listener.accept(at + window);
         }
-    }
-
-    /** Notes which positions have one of the largest entries of a layer's input. */
-    private void countSinks(int layer, float[] x) {
-        int hidden = decoder.config().hidden();
-        float[] magnitudes = new float[x.length];
-        for (int i = 0; i < x.length; i++) {
-            magnitudes[i] = Math.abs(x[i]);
-        }
-        Arrays.sort(magnitudes);
-        float least = magnitudes[Math.max(0, magnitudes.length - MASSIVE)];
-        IntStream.range(0, Math.min(SINK_POSITIONS, x.length / hidden))
-                .filter(position -> reaches(x, position * hidden, hidden, least))
-                .forEach(position -> sinkWindows[layer][position]++);
-    }
-
-    private static boolean reaches(float[] x, int at, int count, float least) {
-        for (int i = at; i < at + count; i++) {
-            if (Math.abs(x[i]) >= least) {
-                return true;
-            }
-        }
-        return false;
     }
 
     /**

@@ -11,16 +11,33 @@ import java.util.Locale;
  * @param mode how keys and values are coded
  * @param keyBits 2, 3, 4, 8 or 16
  * @param valueBits 2, 3, 4, 8 or 16
- * @param sinkTokens first tokens that are kept in 16 bits
+ * @param sinkTokens tokens that are kept in 16 bits as attention sinks, at most
  * @param windowTokens last tokens that are kept in 16 bits
+ * @param sinks which tokens the sinks are
  */
-public record KvFormat(KvMode mode, int keyBits, int valueBits, int sinkTokens, int windowTokens) {
+public record KvFormat(
+        KvMode mode,
+        int keyBits,
+        int valueBits,
+        int sinkTokens,
+        int windowTokens,
+        SinkPolicy sinks) {
     /** What others are compared with: binary16 throughout. */
     public static final KvFormat HALF = new KvFormat(KvMode.TARPON, 16, 16, 0, 0);
 
-    /** The same for keys and values. */
+    /** With the first tokens as sinks. */
+    public KvFormat(KvMode mode, int keyBits, int valueBits, int sinkTokens, int windowTokens) {
+        this(mode, keyBits, valueBits, sinkTokens, windowTokens, SinkPolicy.FIRST);
+    }
+
+    /** The same for keys and values, with the first tokens as sinks. */
     public KvFormat(KvMode mode, int bits, int sinkTokens) {
         this(mode, bits, bits, sinkTokens, 0);
+    }
+
+    /** The same for keys and values, with massive activations as sinks. */
+    public static KvFormat ofMassiveSinks(KvMode mode, int bits) {
+        return new KvFormat(mode, bits, bits, MassiveActivations.ENTRIES, 0, SinkPolicy.MASSIVE);
     }
 
     /** Options with this choice. */
@@ -32,6 +49,11 @@ public record KvFormat(KvMode mode, int keyBits, int valueBits, int sinkTokens, 
     public String label() {
         return keyBits == 16 && valueBits == 16
                 ? "16 bits"
-                : "%s K%dV%d".formatted(mode.name().toLowerCase(Locale.ROOT), keyBits, valueBits);
+                : "%s K%dV%d%s"
+                        .formatted(
+                                mode.name().toLowerCase(Locale.ROOT),
+                                keyBits,
+                                valueBits,
+                                sinks == SinkPolicy.MASSIVE ? ", massive sinks" : "");
     }
 }

@@ -1,6 +1,7 @@
 package dev.tarpon.quant.kvreport;
 
 import dev.tarpon.quant.demo.SentencePairs;
+import dev.tarpon.quant.kv.MassiveActivations;
 import dev.tarpon.quant.model.BertConfig;
 import dev.tarpon.quant.model.BertEncoder;
 import dev.tarpon.quant.model.BertWeights;
@@ -31,6 +32,9 @@ public final class BertData {
 
     private static final int HEAD_DIM = 64;
 
+    /** Behind a layer's name: what went into it. */
+    private static final String INPUT = ".input";
+
     private BertData() {}
 
     /**
@@ -60,7 +64,10 @@ public final class BertData {
                                         ? new Recorder(
                                                 matrix,
                                                 weights.vector(name + ".bias"),
-                                                y -> recorded.put(name, y))
+                                                (x, y) -> {
+                                                    recorded.put(name, y);
+                                                    recorded.put(name + INPUT, x);
+                                                })
                                         : new FloatLinear(matrix))) {
             List<int[]> passages = passages(WordPieceTokenizer.load(tokenizer));
             for (int i = 0; i < passages.size(); i++) {
@@ -121,14 +128,15 @@ public final class BertData {
                 recorded.get(prefix + "value"),
                 0,
                 1 / Math.sqrt(config.headDim()),
-                false);
+                false,
+                MassiveActivations.positions(recorded.get(prefix + "query" + INPUT), hidden));
     }
 
     private interface Sink {
-        void take(float[] y);
+        void take(float[] x, float[] y);
     }
 
-    /** A layer whose outputs, bias included, are passed on. */
+    /** A layer whose inputs, and outputs with bias, are passed on. */
     private static final class Recorder implements Linear {
         private final FloatLinear linear;
         private final float[] bias;
@@ -147,7 +155,7 @@ public final class BertData {
             for (int i = 0; i < biased.length; i++) {
                 biased[i] += bias[i % bias.length];
             }
-            sink.take(biased);
+            sink.take(x.clone(), biased);
         }
 
         @Override

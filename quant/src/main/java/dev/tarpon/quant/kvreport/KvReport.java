@@ -39,7 +39,7 @@ public record KvReport(
      *
      * @param label the cache
      * @param series curve of the picture that it belongs to; "" for none
-     * @param bitsPerValue of the pages; 32 for keys and values in fp32
+     * @param bitsPerValue with all metadata and tokens in 16 bits; 32 for keys and values in fp32
      * @param bytes that the caches of all windows took
      * @param perplexity of the held-out text
      * @param agreement share of places with the same likeliest token as over the 16-bit cache
@@ -57,12 +57,14 @@ public record KvReport(
             :root {
               color-scheme: light dark;
               --paper: #fcfcfa; --ink: #1b1f24; --faint: #6b737c; --line: #d9dde1;
-              --c0: #8a8f96; --c1: #9a5fb4; --c2: #3f8f5b; --c3: #b5541b; --c4: #1f6fb2;
+              --c0: #8a8f96; --c1: #9a5fb4; --c2: #3f8f5b; --c3: #b5541b; --c4: #b58a1b;
+              --c5: #1f6fb2;
             }
             @media (prefers-color-scheme: dark) {
               :root {
                 --paper: #15181c; --ink: #e8eaec; --faint: #9aa3ac; --line: #353b42;
-                --c0: #a3a9b0; --c1: #c699dc; --c2: #77c793; --c3: #eb9a63; --c4: #6cb2ea;
+                --c0: #a3a9b0; --c1: #c699dc; --c2: #77c793; --c3: #eb9a63; --c4: #e0c060;
+                --c5: #6cb2ea;
               }
             }
             body {
@@ -152,7 +154,7 @@ public record KvReport(
         var chart =
                 new LineChart(
                         "Held-out perplexity through the cache",
-                        "bits a value in pages",
+                        "bits a value, with all metadata",
                         "perplexity");
         for (Scheme scheme : Scheme.values()) {
             List<PredictionRow> rows =

@@ -16,6 +16,7 @@ import dev.tarpon.kv.RopeLayout;
  * @param ropeTheta base of the rotary frequencies in the half layout; 0 for a model without
  * @param scoreScale of query times key
  * @param causal whether a query sees its own position and those before only
+ * @param massive positions of the tokens with massive activations in the layer's input, rising
  */
 public record LayerData(
         int tokens,
@@ -27,7 +28,8 @@ public record LayerData(
         float[] v,
         double ropeTheta,
         double scoreScale,
-        boolean causal) {
+        boolean causal,
+        int[] massive) {
     /** The layout of rotary positions. */
     static final RopeLayout LAYOUT = RopeLayout.HALF;
 

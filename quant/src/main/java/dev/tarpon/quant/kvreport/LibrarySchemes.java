@@ -10,7 +10,9 @@ import dev.tarpon.kv.KvCacheOptions;
 import dev.tarpon.kv.KvCalibration;
 import dev.tarpon.kv.KvPagePool;
 import dev.tarpon.kv.KvSequence;
+import dev.tarpon.kv.KvSinks;
 import dev.tarpon.quant.kv.KvFormat;
+import dev.tarpon.quant.kv.SinkPolicy;
 
 /** The library's cache, stored into and read back. */
 final class LibrarySchemes {
@@ -33,19 +35,32 @@ final class LibrarySchemes {
                 KvCache cache = KvCache.create(device, options, calibration);
                 KvPagePool pool = KvPagePool.create(cache, 1, options.pagesOf(tokens), 1);
                 KvBatch batch = KvBatch.create(cache, 1, tokens, tokens);
+                KvSinks sinks = sinks(cache, format, data, stream);
                 Tensor k = device.allocate(DType.F32, data.k().length).copyFrom(data.k());
                 Tensor v = device.allocate(DType.F32, data.v().length).copyFrom(data.v())) {
             KvSequence sequence = pool.open().orElseThrow();
             sequence.reserve(tokens);
             batch.add(sequence, tokens);
             batch.upload(stream);
-            cache.append(batch, pool.pages(0), pool.recent(0), k, v, stream);
+            cache.append(batch, sinks, pool.pages(0), pool.recent(0), k, v, stream);
             sequence.advance(tokens);
             // The tokens are the same ones, so the batch serves to read them, too.
-            cache.dequantize(batch, pool.pages(0), pool.recent(0), k, v, stream);
-            int kept = Math.min(tokens, format.sinkTokens() + format.windowTokens());
+            cache.dequantize(batch, sinks, pool.pages(0), pool.recent(0), k, v, stream);
+            int first = Math.min(tokens, format.sinkTokens());
+            int kept = sinks == null ? first : data.massive().length;
             double bits = (cache.bitsPerValue() * (tokens - kept) + 16.0 * kept) / tokens;
             return new Coded(k.toFloatArray(), v.toFloatArray(), bits);
         }
+    }
+
+    /** The lists of massive activations; null where the first tokens are the sinks. */
+    private static KvSinks sinks(KvCache cache, KvFormat format, LayerData data, Stream stream) {
+        if (format.sinks() == SinkPolicy.FIRST) {
+            return null;
+        }
+        KvSinks sinks = KvSinks.create(cache, 1);
+        sinks.add(data.massive());
+        sinks.upload(stream);
+        return sinks;
     }
 }

@@ -3,6 +3,7 @@ package dev.tarpon.quant.kvreport;
 import dev.tarpon.quant.generate.Attention;
 import dev.tarpon.quant.generate.LlamaDecoder;
 import dev.tarpon.quant.generate.PlainAttention;
+import dev.tarpon.quant.kv.MassiveActivations;
 import dev.tarpon.quant.llama.LlamaConfig;
 
 import java.util.ArrayList;
@@ -33,6 +34,7 @@ public final class LlamaData {
         private final LlamaConfig config;
         private final PlainAttention attention;
         private final List<List<LayerData>> layers;
+        private int[] massive;
 
         Recorder(LlamaConfig config, int window, List<List<LayerData>> layers) {
             this.config = config;
@@ -51,6 +53,11 @@ public final class LlamaData {
         }
 
         @Override
+        public void layerInput(int layer, int count, float[] x) {
+            massive = MassiveActivations.positions(x, config.hidden());
+        }
+
+        @Override
         public void step(int layer, int count, float[] q, float[] k, float[] v, float[] o) {
             layers.get(layer)
                     .add(
@@ -64,7 +71,8 @@ public final class LlamaData {
                                     v.clone(),
                                     config.ropeTheta(),
                                     1 / Math.sqrt(config.headDim()),
-                                    true));
+                                    true,
+                                    massive));
             attention.step(layer, count, q, k, v, o);
         }
 

@@ -1,12 +1,8 @@
 package dev.tarpon.quant.kvreport;
 
-import dev.tarpon.kv.KvCache;
 import dev.tarpon.quant.generate.Attention;
 import dev.tarpon.quant.generate.LlamaDecoder;
 import dev.tarpon.quant.generate.Sampler;
-
-import java.util.function.IntConsumer;
-import java.util.function.IntFunction;
 
 /**
  * How a model predicts a text over some cache.
@@ -31,44 +27,32 @@ public record Prediction(int tokens, double loss, int[] likeliest) {
     }
 
     /**
-     * Runs windows of a text side by side, by as many tokens at a time as one attend takes: every
-     * token sees what the cache has made of those before it.
+     * Runs windows of a text side by side. Over a cache every token sees what the cache has made of
+     * those before it.
      *
      * @param text ids
      * @param windows how many windows
      * @param window tokens of each; the first of a window is not predicted
      * @param attention an empty one for so many sequences
-     * @param listener called with the tokens of each step
      */
     public static Prediction of(
-            LlamaDecoder decoder,
-            int[] text,
-            int windows,
-            int window,
-            IntFunction<Attention> attention,
-            IntConsumer listener) {
+            LlamaDecoder decoder, int[] text, int windows, int window, Attention attention) {
         int vocabulary = decoder.config().vocabulary();
-        int[] likeliest = new int[windows * (window - 1)];
-        double loss = 0;
-        int places = 0;
-        try (Attention cache = attention.apply(windows)) {
-            // The last token of a window is only predicted.
-            for (int done = 0; done < window - 1; done += KvCache.MAX_QUERIES) {
-                int count = Math.min(KvCache.MAX_QUERIES, window - 1 - done);
-                int[] step = new int[windows * count];
-                for (int row = 0; row < windows; row++) {
-                    System.arraycopy(text, row * window + done, step, row * count, count);
-                }
-                float[] logits = decoder.forward(step, cache);
-                for (int i = 0; i < step.length; i++) {
-                    int next = text[i / count * window + done + i % count + 1];
-                    loss += loss(logits, i * vocabulary, vocabulary, next);
-                    likeliest[places++] = Sampler.argmax(logits, i * vocabulary, vocabulary);
-                }
-                listener.accept(step.length);
-            }
+        // The last token of a window is only predicted.
+        int count = window - 1;
+        int[] run = new int[windows * count];
+        for (int row = 0; row < windows; row++) {
+            System.arraycopy(text, row * window, run, row * count, count);
         }
-        return new Prediction(places, loss / places, likeliest);
+        float[] logits = decoder.forward(run, attention);
+        int[] likeliest = new int[run.length];
+        double loss = 0;
+        for (int i = 0; i < run.length; i++) {
+            int next = text[i / count * window + i % count + 1];
+            loss += loss(logits, i * vocabulary, vocabulary, next);
+            likeliest[i] = Sampler.argmax(logits, i * vocabulary, vocabulary);
+        }
+        return new Prediction(run.length, loss / run.length, likeliest);
     }
 
     private static double loss(float[] logits, int at, int vocabulary, int token) {

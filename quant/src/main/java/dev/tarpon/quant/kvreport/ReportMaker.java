@@ -3,7 +3,6 @@ package dev.tarpon.quant.kvreport;
 import dev.tarpon.Device;
 import dev.tarpon.kv.KvCalibration;
 import dev.tarpon.kv.KvMode;
-import dev.tarpon.quant.generate.Attention;
 import dev.tarpon.quant.generate.CachedAttention;
 import dev.tarpon.quant.generate.LlamaDecoder;
 import dev.tarpon.quant.generate.PlainAttention;
@@ -18,7 +17,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
-import java.util.function.IntFunction;
 
 /** Measures what a report shows. */
 public final class ReportMaker {
@@ -68,8 +66,8 @@ public final class ReportMaker {
                                                 .mapToInt(LayerData::tokens)
                                                 .sum(),
                                         layers.measured().getFirst().size())
-                        + " passages; no tokens in 16 bits. Two of the model's heads of 32 channels"
-                        + " count as one.",
+                        + " passages; no tokens in 16 bits but massive sinks. Two of the model's"
+                        + " heads of 32 channels count as one.",
                 layers.measured(),
                 calibration,
                 0);
@@ -113,13 +111,7 @@ public final class ReportMaker {
             LlamaDecoder decoder, int[] text, ModelCalibration calibration) {
         List<KvReport.PredictionRow> rows = new ArrayList<>();
         listener.accept("predicting over fp32 keys and values");
-        Prediction exact =
-                predict(
-                        decoder,
-                        text,
-                        windows ->
-                                new PlainAttention(
-                                        decoder.config(), windows, decoder.config().positions()));
+        Prediction exact = exact(decoder, text);
         Run half = run(decoder, text, KvFormat.HALF, calibration);
         long tokens = text.length;
         LlamaConfig config = decoder.config();
@@ -133,13 +125,22 @@ public final class ReportMaker {
                         exact.agreement(half.prediction())));
         rows.add(half.row("16 bits", "", half.prediction()));
         for (KvMode mode : KvMode.values()) {
-            String series = mode == KvMode.TARPON ? "tarpon" : "rotatekv";
+            Scheme scheme = mode == KvMode.TARPON ? Scheme.TARPON : Scheme.ROTATEKV;
             for (int bits : new int[] {4, 3, 2}) {
                 KvFormat format = new KvFormat(mode, bits, calibration.sinkTokens());
                 rows.add(
                         run(decoder, text, format, calibration)
-                                .row(format.label(), series, half.prediction()));
+                                .row(format.label(), scheme.label(), half.prediction()));
             }
+        }
+        for (int bits : new int[] {4, 3, 2}) {
+            KvFormat format = KvFormat.ofMassiveSinks(KvMode.ROTATEKV, bits);
+            rows.add(
+                    run(decoder, text, format, calibration)
+                            .row(
+                                    format.label(),
+                                    Scheme.ROTATEKV_MASSIVE.label(),
+                                    half.prediction()));
         }
         var mixed = new KvFormat(KvMode.TARPON, 4, 2, calibration.sinkTokens(), 0);
         rows.add(run(decoder, text, mixed, calibration).row(mixed.label(), "", half.prediction()));
@@ -162,21 +163,14 @@ public final class ReportMaker {
     private Run run(
             LlamaDecoder decoder, int[] text, KvFormat format, ModelCalibration calibration) {
         listener.accept("predicting over " + format.label());
-        CachedAttention[] cache = new CachedAttention[1];
-        long[] bytes = new long[1];
-        double[] bits = new double[1];
-        Prediction prediction =
-                Prediction.of(
-                        decoder,
-                        text,
-                        text.length / decoder.config().positions(),
-                        decoder.config().positions(),
-                        windows -> cache[0] = attention(decoder, format, calibration, windows),
-                        count -> {
-                            bytes[0] = cache[0].usedBytes();
-                            bits[0] = cache[0].bitsPerValue();
-                        });
-        return new Run(prediction, bits[0], bytes[0]);
+        int window = decoder.config().positions();
+        int windows = text.length / window;
+        try (var cache = attention(decoder, format, calibration, windows)) {
+            Prediction prediction = Prediction.of(decoder, text, windows, window, cache);
+            double kept = (cache.meanSinks() + format.windowTokens()) / (window - 1);
+            double pages = cache.bitsPerValue();
+            return new Run(prediction, pages + (16 - pages) * kept, cache.usedBytes());
+        }
     }
 
     private CachedAttention attention(
@@ -194,9 +188,11 @@ public final class ReportMaker {
                 decoder.config().positions());
     }
 
-    private static Prediction predict(
-            LlamaDecoder decoder, int[] text, IntFunction<Attention> attention) {
+    private static Prediction exact(LlamaDecoder decoder, int[] text) {
         int window = decoder.config().positions();
-        return Prediction.of(decoder, text, text.length / window, window, attention, count -> {});
+        int windows = text.length / window;
+        try (var attention = new PlainAttention(decoder.config(), windows, window)) {
+            return Prediction.of(decoder, text, windows, window, attention);
+        }
     }
 }

@@ -16,8 +16,12 @@ public enum Scheme {
      * positions, then for each token with scale and zero point.
      */
     QUAROT("QuaRot-style", null),
-    /** The library's mode ROTATEKV. */
+    /** The library's mode ROTATEKV, with the sinks that mode TARPON has. */
     ROTATEKV("rotatekv", KvMode.ROTATEKV),
+    /**
+     * The same with the publication's sinks: tokens with massive activations in a layer's input.
+     */
+    ROTATEKV_MASSIVE("rotatekv, massive sinks", KvMode.ROTATEKV),
     /** The library's mode TARPON. */
     TARPON("tarpon", KvMode.TARPON);
 

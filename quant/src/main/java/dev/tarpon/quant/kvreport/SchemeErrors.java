@@ -61,7 +61,8 @@ public record SchemeErrors(
      *
      * @param layers of each layer the texts it is measured on
      * @param calibration of each layer's cache in a mode
-     * @param sinkTokens first tokens that the library's modes keep in 16 bits
+     * @param sinkTokens first tokens that the library's modes keep in 16 bits, where they do not
+     *     find sinks by massive activations
      */
     public static List<SchemeErrors> measure(
             Device device,
@@ -101,6 +102,12 @@ public record SchemeErrors(
                                     device,
                                     data,
                                     new KvFormat(scheme.mode(), bits, sinkTokens),
+                                    calibration);
+                    case ROTATEKV_MASSIVE ->
+                            LibrarySchemes.roundTrip(
+                                    device,
+                                    data,
+                                    KvFormat.ofMassiveSinks(scheme.mode(), bits),
                                     calibration);
                 };
     }

@@ -15,12 +15,15 @@ import dev.tarpon.kv.KvCacheOptions;
 import dev.tarpon.kv.KvCalibration;
 import dev.tarpon.kv.KvPagePool;
 import dev.tarpon.kv.KvSequence;
+import dev.tarpon.kv.KvSinks;
+import dev.tarpon.quant.kv.KvFormat;
 
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.Locale;
 
 /**
@@ -37,6 +40,8 @@ public final class KvOps {
         private final KvPagePool pool;
         private final KvSequence sequence;
         private final KvBatch batch;
+        private final KvSinks sinks;
+        private final int kept;
         private final HostTensor k;
         private final HostTensor v;
 
@@ -74,6 +79,33 @@ public final class KvOps {
             sequence = pool.open().orElseThrow();
             sequence.reserve(tokens);
             batch = KvBatch.create(cache, 1, tokens, tokens);
+            int[] positions = options.sinkPositions();
+            sinks = positions == null ? null : KvSinks.create(cache, 1);
+            if (sinks != null) {
+                requirePositions(inputs, positions, tokens);
+                sinks.add(positions);
+                sinks.upload(stream);
+            }
+            kept = kept(options.format(), positions, tokens);
+        }
+
+        private static void requirePositions(TensorInputs inputs, int[] positions, int tokens)
+                throws IOException {
+            int last = positions[positions.length - 1];
+            if (last >= tokens) {
+                throw inputs.failure(
+                        "k", "has %d tokens, but a sink is at position %d", tokens, last);
+            }
+        }
+
+        /** How many tokens are in 16 bits. */
+        private static int kept(KvFormat format, int[] positions, int tokens) {
+            int window = Math.max(0, tokens - format.windowTokens());
+            if (positions == null) {
+                return Math.min(tokens, format.sinkTokens() + format.windowTokens());
+            }
+            long before = Arrays.stream(positions).filter(position -> position < window).count();
+            return (int) before + tokens - window;
         }
 
         private static KvCache create(
@@ -99,7 +131,7 @@ public final class KvOps {
             int from = sequence.length();
             try (Tensor keys = OpTensors.upload(device, rows(k, from, count));
                     Tensor values = OpTensors.upload(device, rows(v, from, count))) {
-                cache.append(batch, pool.pages(0), pool.recent(0), keys, values, stream);
+                cache.append(batch, sinks, pool.pages(0), pool.recent(0), keys, values, stream);
                 stream.synchronize();
             }
             sequence.advance(count);
@@ -113,7 +145,8 @@ public final class KvOps {
             HostTensor part = rows(q, from, count);
             try (Tensor queries = OpTensors.upload(device, part);
                     Tensor outputs = device.allocate(OpTensors.dtype(part.type()), part.shape())) {
-                cache.attend(batch, count, pool.pages(0), pool.recent(0), queries, outputs, stream);
+                Tensor recent = pool.recent(0);
+                cache.attend(batch, count, sinks, pool.pages(0), recent, queries, outputs, stream);
                 return OpTensors.download(arena, "o", outputs, stream);
             }
         }
@@ -125,7 +158,7 @@ public final class KvOps {
             batch.upload(stream);
             try (Tensor keys = device.allocate(DType.F32, k.shape());
                     Tensor values = device.allocate(DType.F32, v.shape())) {
-                cache.dequantize(batch, pool.pages(0), pool.recent(0), keys, values, stream);
+                cache.dequantize(batch, sinks, pool.pages(0), pool.recent(0), keys, values, stream);
                 writer.add(OpTensors.download(arena, "k_dequantised", keys, stream));
                 writer.add(OpTensors.download(arena, "v_dequantised", values, stream));
             }
@@ -133,9 +166,7 @@ public final class KvOps {
 
         /** Bits of an average value: the pages', and 16 for tokens that are kept in 16 bits. */
         double bitsPerValue() {
-            KvCacheOptions options = cache.options();
-            int tokens = options.maxTokens();
-            int kept = Math.min(tokens, options.sinkTokens() + options.windowTokens());
+            int tokens = cache.options().maxTokens();
             return (cache.bitsPerValue() * (tokens - kept) + 16.0 * kept) / tokens;
         }
 
@@ -151,6 +182,9 @@ public final class KvOps {
 
         @Override
         public void close() {
+            if (sinks != null) {
+                sinks.close();
+            }
             batch.close();
             pool.close();
             cache.close();

@@ -9,6 +9,7 @@ import java.nio.file.Path;
  * What kv-roundtrip and kv-attend are told.
  *
  * @param format mode, widths and what is kept in 16 bits
+ * @param sinkPositions where the tokens are that are kept in 16 bits as sinks; null: the first ones
  * @param ropeTheta base of the rotary frequencies
  * @param ropeLayout which channels turn together
  * @param pageTokens tokens of a page
@@ -17,6 +18,7 @@ import java.nio.file.Path;
  */
 public record KvOptions(
         KvFormat format,
+        int[] sinkPositions,
         double ropeTheta,
         RopeLayout ropeLayout,
         int pageTokens,

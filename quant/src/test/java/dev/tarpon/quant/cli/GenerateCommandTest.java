@@ -66,6 +66,8 @@ class GenerateCommandTest {
         assertTrue(out.contains("calibration: on text.txt"), out);
         assertTrue(out.contains("the same likeliest token at "), out);
         assertTrue(out.matches("(?s).*cache bytes: .* against .*x smaller\n"), out);
+        out = CliRun.of("generate", model, "--tokens", 4, "--sinks", "massive").succeeds().out();
+        assertTrue(out.contains("cache: tarpon K2V2, massive sinks, 4.0 sinks a layer"), out);
     }
 
     @Test
@@ -104,6 +106,8 @@ class GenerateCommandTest {
                 .fails(usage, "300 are asked", "256 positions");
         CliRun.of("generate", model, "--temperature", -1).fails(usage, "-1.0");
         CliRun.of("generate", model, "--group", 48).fails(usage, "48");
+        CliRun.of("generate", model, "--sinks", "300").fails(usage, "--sinks 300", "massive");
+        CliRun.of("generate", model, "--sinks", "all").fails(usage, "--sinks all");
         CliRun.of("generate", model, "--window", 2000).fails(usage, "--window 2000");
         int bad = ExitCode.BAD_INPUT;
         CliRun.of("generate", folder).fails(bad, "config.json");

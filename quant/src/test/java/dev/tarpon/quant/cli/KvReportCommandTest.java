@@ -53,7 +53,7 @@ class KvReportCommandTest {
         assertTrue(out.contains("all-MiniLM-L6-v2 on real sentences"), out);
         assertTrue(out.contains("256 tokens of held-out.txt, windows of 256"), out);
         assertTrue(out.contains("calibrated on 256 tokens of calibration.txt"), out);
-        assertTrue(out.matches("(?s).*tarpon K4V2 +3\\.250 .*"), out);
+        assertTrue(out.matches("(?s).*tarpon K4V2 +6\\.250 .*"), out);
         String html = Files.readString(page);
         assertTrue(html.contains("Held-out perplexity through the cache"), "the picture");
         assertTrue(html.contains("<td>rotatekv K2V2</td>"), "the table");

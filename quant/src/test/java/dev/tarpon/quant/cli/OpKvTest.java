@@ -146,7 +146,7 @@ class OpKvTest {
     void test_round_trip_is_the_schemes_definition(
             String device, KvMode mode, int dim, int kBits, int vBits, String layout)
             throws IOException {
-        KvDevices.open(device, mode).close();
+        KvDevices.open(device).close();
         Data data = Data.random(dim);
         run(
                         "kv-roundtrip",
@@ -194,7 +194,7 @@ class OpKvTest {
     void test_attend_is_attention_over_the_round_trip(
             String device, KvMode mode, int dim, int queries, int sinks, int window)
             throws IOException {
-        KvDevices.open(device, mode).close();
+        KvDevices.open(device).close();
         Data data = Data.random(dim);
         int qHeads = 3 * HEADS;
         var random = new Random(7);
@@ -345,6 +345,33 @@ class OpKvTest {
         }
     }
 
+    @ParameterizedTest
+    @CsvSource({"cpu, tarpon", "cpu, rotatekv", "sim, tarpon", "sim, rotatekv"})
+    void test_sinks_stand_where_they_are_said_to(String device, String mode) throws IOException {
+        KvDevices.open(device).close();
+        Data data = Data.random(64);
+        Object[] flags = {
+            "--sink-positions", "2,40,66", "--window", 10, "--mode", mode, "--device", device
+        };
+        run("kv-roundtrip", data.tensors(), flags).succeeds();
+        double[][] values = rows(Tensors.read(out(), "v_dequantised"));
+        List<Integer> kept = new ArrayList<>();
+        for (int t = 0; t < TOKENS; t++) {
+            double worst = 0;
+            for (int c = 0; c < HEADS * 64; c++) {
+                worst = Math.max(worst, Math.abs(values[t][c] - data.v()[t][c]));
+            }
+            // 2 bits leave errors of about 0.3 on values of a standard normal.
+            if (worst < 5e-3) {
+                kept.add(t);
+            }
+        }
+        assertEquals(List.of(2, 40, 60, 61, 62, 63, 64, 65, 66, 67, 68, 69), kept);
+        double pages = 2 + (mode.equals("tarpon") ? 16.0 : 32.0) / 64;
+        double expected = (pages * (TOKENS - 12) + 16 * 12) / TOKENS;
+        assertEquals(expected, Tensors.read(out(), "bits_per_value").toFloats()[0], 1e-6);
+    }
+
     @Test
     void test_bad_input_is_named() throws IOException {
         Data data = Data.random(64);
@@ -370,6 +397,9 @@ class OpKvTest {
         int usage = ExitCode.USAGE;
         run("kv-roundtrip", all, "--k-bits", 5).fails(usage, "--k-bits 5");
         run("kv-roundtrip", all, "--sinks", 300).fails(usage, "--sinks 300");
+        run("kv-roundtrip", all, "--sink-positions", "3,3").fails(usage, "3 behind 3");
+        run("kv-roundtrip", all, "--sink-positions", "3", "--sinks", 2).fails(usage, "--sinks 2");
+        run("kv-roundtrip", all, "--sink-positions", "5,70").fails(bad, "'k'", "position 70");
         run("kv-roundtrip", all, "--mode", "kivi").fails(usage, "'kivi'", "rotatekv");
         run("kv-roundtrip", all, "--rope-layout", "both").fails(usage, "'both'", "interleaved");
         assertTrue(Files.notExists(out()), "no output is left by a failure");

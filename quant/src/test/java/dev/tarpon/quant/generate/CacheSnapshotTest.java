@@ -11,6 +11,7 @@ import dev.tarpon.kv.KvCalibration;
 import dev.tarpon.kv.KvMode;
 import dev.tarpon.quant.kv.KvDevices;
 import dev.tarpon.quant.kv.KvFormat;
+import dev.tarpon.quant.kv.SinkPolicy;
 import dev.tarpon.quant.model.FloatLinear;
 
 import org.junit.jupiter.api.AfterEach;
@@ -59,16 +60,25 @@ class CacheSnapshotTest {
 
     @ParameterizedTest
     @CsvSource({
-        "TARPON, 2, 4, 16, 0, cpu",
-        "TARPON, 4, 0, 0, 1.5, cpu",
-        "ROTATEKV, 2, 4, 8, 1.5, cpu",
-        "TARPON, 2, 4, 16, 1.5, sim",
-        "TARPON, 2, 4, 16, 1.5, cuda"
+        "TARPON, 2, 4, 16, FIRST, 0, cpu",
+        "TARPON, 4, 0, 0, FIRST, 1.5, cpu",
+        "TARPON, 2, 25, 16, MASSIVE, 1.5, cpu",
+        "ROTATEKV, 2, 4, 8, FIRST, 1.5, cpu",
+        "ROTATEKV, 2, 40, 0, MASSIVE, 1.5, cpu",
+        "TARPON, 2, 4, 16, FIRST, 1.5, sim",
+        "TARPON, 2, 25, 0, MASSIVE, 0, sim",
+        "TARPON, 2, 4, 16, FIRST, 1.5, cuda"
     })
     void test_a_run_goes_on_with_the_same_tokens(
-            KvMode mode, int bits, int sinks, int window, double temperature, String target)
+            KvMode mode,
+            int bits,
+            int sinks,
+            int window,
+            SinkPolicy policy,
+            double temperature,
+            String target)
             throws IOException {
-        KvFormat format = new KvFormat(mode, bits, bits, sinks, window);
+        KvFormat format = new KvFormat(mode, bits, bits, sinks, window, policy);
         var sampler = new Sampler(temperature, 5);
         int[] prompt = TinyLlama.tokens(3, 75);
         Path file = folder.resolve("cache.safetensors");
@@ -128,6 +138,8 @@ class CacheSnapshotTest {
         assertRefused(file, wider, 100, IDENTITY, "its options", "keyBits=2", "keyBits=4");
         KvFormat other = new KvFormat(KvMode.ROTATEKV, 2, 2, 4, 16);
         assertRefused(file, other, 100, IDENTITY, "page_format_version");
+        KvFormat massive = new KvFormat(KvMode.TARPON, 2, 2, 4, 16, SinkPolicy.MASSIVE);
+        assertRefused(file, massive, 100, IDENTITY, "its sinks", "'first'", "'massive'");
         assertRefused(file, FORMAT, 100, Map.of("model_sha256", "99"), "model_sha256", "'99'");
         assertRefused(file, FORMAT, 64, IDENTITY, "length is '72'", "room for 64");
         Path weights = folder.resolve("model.safetensors");

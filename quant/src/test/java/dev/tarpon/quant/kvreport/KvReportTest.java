@@ -46,12 +46,14 @@ class KvReportTest {
         "TARPON, 4, 4.25, 0.0072, 0.0096, 0.098",
         "ROTATEKV, 2, 2.50, 0.1148, 0.1536, 0.364",
         "ROTATEKV, 3, 3.50, 0.0307, 0.0402, 0.188",
-        "ROTATEKV, 4, 4.50, 0.0067, 0.0088, 0.087"
+        "ROTATEKV, 4, 4.50, 0.0067, 0.0088, 0.087",
+        "ROTATEKV_MASSIVE, 2, 3.988, 0.1, 0.14, 0.324",
+        "ROTATEKV_MASSIVE, 4, 5.767, 0.006, 0.008, 0.078"
     })
     void test_errors_on_minilm_do_not_grow(
             Scheme scheme, int bits, double perValue, double keys, double values, double outputs) {
         SchemeErrors row = bert.row(scheme, bits);
-        assertEquals(perValue, row.bitsPerValue(), 1e-9);
+        assertEquals(perValue, row.bitsPerValue(), 5e-4);
         assertTrue(row.keyError() <= keys, "keys: " + row);
         assertTrue(row.valueError() <= values, "values: " + row);
         assertTrue(row.outputError() <= outputs, "outputs: " + row);
@@ -77,7 +79,7 @@ class KvReportTest {
             x[i] = (float) random.nextGaussian();
         }
         x[5] = 1000;
-        var data = new LayerData(4, 1, 1, 128, x, x, x, 0, 1, true);
+        var data = new LayerData(4, 1, 1, 128, x, x, x, 0, 1, true, new int[0]);
         for (Coded coded : List.of(PeerSchemes.plain(data, 4), PeerSchemes.kivi(data, 4))) {
             for (int t = 0; t < 4; t++) {
                 float[] row = Arrays.copyOfRange(x, t * 128, (t + 1) * 128);
@@ -167,12 +169,7 @@ class KvReportTest {
         try (var decoder = new LlamaDecoder(TinyLlama.weights(1), FloatLinear::new)) {
             Prediction prediction =
                     Prediction.of(
-                            decoder,
-                            text,
-                            2,
-                            30,
-                            rows -> new PlainAttention(TinyLlama.CONFIG, rows, 30),
-                            count -> {});
+                            decoder, text, 2, 30, new PlainAttention(TinyLlama.CONFIG, 2, 30));
             double loss = 0;
             for (int window = 0; window < 2; window++) {
                 int[] tokens = Arrays.copyOfRange(text, window * 30, window * 30 + 30);
