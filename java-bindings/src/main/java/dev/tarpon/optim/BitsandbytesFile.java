@@ -28,8 +28,8 @@ import java.util.function.UnaryOperator;
  * The state of a bitsandbytes optimizer: for each parameter {@code KEY.state1}, {@code KEY.step}
  * and, by rule and format, {@code state2}, {@code absmax1}, {@code absmax2}, {@code qmap1}, {@code
  * qmap2}. AdEMAMix stacks its two first moments in state1. Blocks are of 256 elements, as ours are;
- * earlier releases of bitsandbytes had blocks of 2048, which a file shows by its count of scales. LAMB
- * has {@code unorm_vec}, too.
+ * earlier releases of bitsandbytes had blocks of 2048, which a file shows by its count of scales.
+ * LAMB has {@code unorm_vec}, too.
  */
 final class BitsandbytesFile {
     private static final int BLOCK = 256;

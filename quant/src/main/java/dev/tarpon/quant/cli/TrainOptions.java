@@ -1,12 +1,12 @@
 package dev.tarpon.quant.cli;
 
-import dev.tarpon.optim.StateFormat;
 import dev.tarpon.optim.UpdateRule;
 import dev.tarpon.quant.llama.LlamaConfig;
 import dev.tarpon.quant.train.LearningRate;
 import dev.tarpon.quant.train.OptimizerSettings;
 import dev.tarpon.quant.train.TrainingOptions;
 
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
@@ -113,73 +113,12 @@ final class TrainOptions {
             description = "Steps in which the learning rate rises. Default: a tenth of --steps.")
     private Integer warmup;
 
-    @Option(
-            names = "--lr",
-            paramLabel = "X",
-            description =
-                    "The highest learning rate; it falls along a cosine to a tenth. Default: one"
-                            + " that suits the optimizer.")
-    private Double lr;
-
-    @Option(
-            names = "--optimizer",
-            paramLabel = "NAME",
-            defaultValue = "adamw",
-            converter = OpOptimStepCommand.RuleConverter.class,
-            description =
-                    "adam, adamw, sgd, rmsprop, adagrad, lion, ademamix, lamb, lars, adabelief,"
-                            + " sophiag or scale. Default: adamw.")
-    private UpdateRule rule;
-
-    @Option(
-            names = "--state",
-            paramLabel = "FORMAT",
-            defaultValue = "8bit",
-            converter = OpOptimStepCommand.FormatConverter.class,
-            description =
-                    "The optimizer's states: 8bit, 32bit or, for adam and adamw, fp8. Default:"
-                            + " 8bit.")
-    private StateFormat state;
+    @Mixin private OptimizerFlags optimizer;
 
     @Option(
             names = "--embedding-state-32bit",
             description = "Keep the embedding's states in 32 bits.")
     private boolean embeddingState32;
-
-    @Option(names = "--beta1", paramLabel = "X", description = "Decay of the first moment.")
-    private Double beta1;
-
-    @Option(names = "--beta2", paramLabel = "X", description = "Decay of the second moment.")
-    private Double beta2;
-
-    @Option(
-            names = "--momentum",
-            paramLabel = "X",
-            description = "sgd, lars: the momentum. Default: 0.9.")
-    private Double momentum;
-
-    @Option(names = "--eps", paramLabel = "X", description = "Added to the denominator.")
-    private Double eps;
-
-    @Option(
-            names = "--weight-decay",
-            paramLabel = "X",
-            description = "Weight decay of matrices. Default: 0.1 for adamw.")
-    private Double weightDecay;
-
-    @Option(
-            names = "--clip",
-            paramLabel = "NORM",
-            defaultValue = "1",
-            description = "Clip the norm over all gradients; 0 does not. Default: 1.")
-    private double clip;
-
-    @Option(
-            names = "--hessian-every",
-            paramLabel = "K",
-            defaultValue = "10",
-            description = "sophiag: steps between two refreshes of h. Default: 10.")
-    private int hessianEvery;
 
     @Option(
             names = "--seed",
@@ -231,7 +170,7 @@ final class TrainOptions {
                     heldOut,
                     batch,
                     new LearningRate(
-                            lr == null ? defaultRate(rule) : lr,
+                            optimizer.lr() == null ? defaultRate(optimizer.rule()) : optimizer.lr(),
                             warmup == null ? steps / 10 : warmup,
                             steps,
                             FINAL_LR_FRACTION),
@@ -245,20 +184,22 @@ final class TrainOptions {
     }
 
     private OptimizerSettings settings() {
+        UpdateRule rule = optimizer.rule();
         boolean moments = rule == UpdateRule.ADAM || rule == UpdateRule.ADAMW;
         boolean hasMomentum = rule == UpdateRule.SGD || rule == UpdateRule.LARS;
         return new OptimizerSettings(
                 rule,
-                state,
+                optimizer.state(),
                 embeddingState32,
-                beta1,
-                // 0.999 looks back over more steps than a short run has.
-                beta2 == null && moments ? Double.valueOf(0.95) : beta2,
-                momentum == null && hasMomentum ? Double.valueOf(0.9) : momentum,
-                eps,
-                weightDecay == null && rule == UpdateRule.ADAMW ? Double.valueOf(0.1) : weightDecay,
-                clip,
-                hessianEvery);
+                optimizer
+                        .numbers()
+                        .orElse(
+                                // 0.999 looks back over more steps than a short run has.
+                                moments ? Double.valueOf(0.95) : null,
+                                hasMomentum ? Double.valueOf(0.9) : null,
+                                rule == UpdateRule.ADAMW ? Double.valueOf(0.1) : null),
+                optimizer.maxGradNorm() == null ? 1 : optimizer.maxGradNorm(),
+                optimizer.hessianEvery());
     }
 
     /**

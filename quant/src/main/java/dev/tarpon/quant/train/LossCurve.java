@@ -4,8 +4,12 @@ import dev.tarpon.quant.demo.Axis;
 
 import java.util.Locale;
 
-/** The losses of a run as an SVG file of its own, in the reader's light or dark colours. */
+/**
+ * The losses of a run as an SVG file of its own, in the reader's light or dark colours. Colours are
+ * written out rather than as variables, which only browsers know.
+ */
 final class LossCurve {
+    private static final String TITLE = "Training a small language model";
     private static final int WIDTH = 720;
     private static final int HEIGHT = 420;
     private static final int LEFT = 60;
@@ -19,18 +23,23 @@ final class LossCurve {
     private static final String STYLE =
             """
             <style>
-              svg { --paper: #fcfcfa; --ink: #1b1f24; --line: #d9dde1;
-                    --first: #1f6fb2; --second: #b5541b; background: var(--paper);
-                    font: 13px system-ui, sans-serif; }
+              text { font: 13px system-ui, sans-serif; fill: #1b1f24; }
+              .title { font-size: 15px; font-weight: 600; }
+              .value { fill: #b5541b; font-weight: 600; }
+              .paper { fill: #fcfcfa; }
+              .grid { stroke: #d9dde1; }
+              .training { fill: none; stroke: #1f6fb2; stroke-width: 1.5; }
+              .heldout { fill: none; stroke: #b5541b; stroke-width: 2; }
+              circle { fill: #b5541b; }
               @media (prefers-color-scheme: dark) {
-                svg { --paper: #15181c; --ink: #e8eaec; --line: #353b42;
-                      --first: #6cb2ea; --second: #eb9a63; }
+                text { fill: #e8eaec; }
+                .value { fill: #eb9a63; }
+                .paper { fill: #15181c; }
+                .grid { stroke: #353b42; }
+                .training { stroke: #6cb2ea; }
+                .heldout { stroke: #eb9a63; }
+                circle { fill: #eb9a63; }
               }
-              text { fill: var(--ink); }
-              .grid { stroke: var(--line); }
-              .training { fill: none; stroke: var(--first); stroke-width: 1.5; }
-              .heldout { fill: none; stroke: var(--second); stroke-width: 2; }
-              circle { fill: var(--second); }
             </style>
             """;
 
@@ -63,10 +72,13 @@ final class LossCurve {
     private String picture() {
         add(
                 "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\""
-                        + " aria-label=\"Loss curve\">%n",
-                WIDTH, HEIGHT);
+                        + " aria-label=\"%s\">%n",
+                WIDTH, HEIGHT, TITLE);
         out.append(STYLE);
-        text((LEFT + RIGHT) / 2.0, 22, "middle", "Loss in nats a byte");
+        add("<rect class=\"paper\" width=\"%d\" height=\"%d\"/>%n", WIDTH, HEIGHT);
+        add(
+                "<text class=\"title\" x=\"%.1f\" y=\"24\" text-anchor=\"middle\">%s</text>%n",
+                (LEFT + RIGHT) / 2.0, TITLE);
         for (double tick : x.ticks()) {
             line(atX(tick), TOP, atX(tick), BOTTOM);
             text(atX(tick), BOTTOM + 18, "middle", x.label(tick));
@@ -76,8 +88,13 @@ final class LossCurve {
             text(LEFT - 8, atY(tick) + 4, "end", y.label(tick));
         }
         text((LEFT + RIGHT) / 2.0, BOTTOM + 40, "middle", "step");
+        add(
+                "<text transform=\"translate(18 %.1f) rotate(-90)\" text-anchor=\"middle\">loss,"
+                        + " nats a byte</text>%n",
+                (TOP + BOTTOM) / 2.0);
         training();
         heldOut();
+        lastValue();
         legend(0, "training", "training, each step's own windows");
         legend(1, "heldout", "held-out documents");
         return out.append("</svg>\n").toString();
@@ -115,6 +132,17 @@ final class LossCurve {
                     measurement.step(),
                     measurement.loss());
         }
+    }
+
+    /** What the run came to, above its last point. */
+    private void lastValue() {
+        if (history.heldOut().isEmpty()) {
+            return;
+        }
+        LossHistory.Measurement last = history.heldOut().getLast();
+        add(
+                "<text class=\"value\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%.3f</text>%n",
+                Math.min(atX(last.step()) + 10, RIGHT), atY(last.loss()) - 10, last.loss());
     }
 
     /** In the upper right, which a falling curve leaves free. */

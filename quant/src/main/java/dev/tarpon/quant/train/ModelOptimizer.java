@@ -36,8 +36,12 @@ final class ModelOptimizer implements AutoCloseable {
     private Stream stream;
     private Optimizer optimizer;
 
-    /** Takes the parameters over as they are. */
-    ModelOptimizer(Device device, TrainableLlama model, OptimizerSettings settings) {
+    /**
+     * Takes the parameters over as they are.
+     *
+     * @param seed of stochastic rounding
+     */
+    ModelOptimizer(Device device, TrainableLlama model, OptimizerSettings settings, long seed) {
         this.model = model;
         long largest =
                 model.parameters().stream()
@@ -60,6 +64,7 @@ final class ModelOptimizer implements AutoCloseable {
                                     new ParameterGroup(decayed),
                                     new ParameterGroup(plain).withoutDecay()));
             settings.apply(optimizer.hyperparameters());
+            optimizer.hyperparameters().seed(seed);
             if (settings.rule() == UpdateRule.SOPHIAG) {
                 optimizer.hyperparameters().hessianScale(model.tokens());
             }

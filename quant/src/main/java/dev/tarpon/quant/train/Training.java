@@ -74,7 +74,7 @@ public final class Training implements AutoCloseable {
         heldOut = new Windows("held-out text", corpus.heldOut(), sequences, context);
         model = new TrainableLlama(options.model(), sequences, context);
         model.initialize(options.seed());
-        optimizer = new ModelOptimizer(device, model, options.optimizer());
+        optimizer = new ModelOptimizer(device, model, options.optimizer(), options.seed());
     }
 
     /** The newest checkpoint in a folder of checkpoints. */

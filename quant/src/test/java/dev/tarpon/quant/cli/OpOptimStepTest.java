@@ -179,6 +179,27 @@ class OpOptimStepTest {
     }
 
     @Test
+    void test_numbers_that_are_not_used_are_named() throws IOException {
+        CliRun run =
+                run(param(100), grads(1, 100), "--optimizer", "rmsprop", "--momentum", 0.9)
+                        .succeeds();
+        assertTrue(run.err().contains("--momentum is not used by rmsprop"), run.err());
+    }
+
+    @Test
+    void test_sgd_has_no_momentum_unless_asked_for() throws IOException {
+        run(param(100), grads(2, 100), "--optimizer", "sgd", "--lr", 0.5, "--state", "32bit")
+                .succeeds();
+        float[] start = param(100).toFloats();
+        float[] g = grads(2, 100).toFloats();
+        float[] actual = Tensors.read(out(), "param").toFloats();
+        for (int i = 0; i < 100; i++) {
+            double expected = start[i] - 0.5 * g[i] - 0.5 * g[100 + i];
+            assertEquals(expected, actual[i], 1e-7, "param[%d]".formatted(i));
+        }
+    }
+
+    @Test
     void test_no_steps_leave_the_parameter() throws IOException {
         run(param(100), grads(0, 100)).succeeds();
         assertArrayEquals(Tensors.bytes(param(100)), Tensors.bytes(Tensors.read(out(), "param")));

@@ -22,6 +22,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.Stream;
@@ -50,8 +51,8 @@ class TrainingTest {
 
     static TrainingOptions options(UpdateRule rule, StateFormat state, double lr, int steps) {
         Double momentum = rule == UpdateRule.SGD || rule == UpdateRule.LARS ? 0.9 : null;
-        var settings =
-                new OptimizerSettings(rule, state, false, null, null, momentum, null, null, 1, 5);
+        var numbers = OptimizerNumbers.DEFAULTS.orElse(null, momentum, null);
+        var settings = new OptimizerSettings(rule, state, false, numbers, 1, 5);
         return new TrainingOptions(
                 MODEL,
                 null,
@@ -189,6 +190,39 @@ class TrainingTest {
         refuses(options, newest, "is damaged");
         Files.writeString(run, "{}");
         refuses(options, newest, "lacks options or history");
+    }
+
+    /** A file that was cut off, or lost, is named; nothing of it is taken over. */
+    @Test
+    void test_train_refuses_damaged_checkpoints() throws IOException {
+        TrainingOptions options = options(UpdateRule.ADAMW, StateFormat.DYNAMIC8, 1e-3, 2);
+        try (Device device = Device.open("cpu");
+                var training = new Training(device, options, corpus(), folder, 1)) {
+            training.run(new Training.Listener() {});
+        }
+        Path checkpoint = Training.latestCheckpoint(folder).orElseThrow();
+        for (String name :
+                new String[] {"model.safetensors", "optimizer.safetensors", "config.json"}) {
+            Path file = checkpoint.resolve(name);
+            byte[] whole = Files.readAllBytes(file);
+            // JSON may do without its last character, a line's end.
+            for (int length : new int[] {0, 5, whole.length / 2, whole.length - 2}) {
+                Files.write(file, Arrays.copyOf(whole, length));
+                refuses(options, checkpoint, name);
+            }
+            Files.delete(file);
+            try (Device device = Device.open("cpu");
+                    var training = new Training(device, options, corpus(), null, 1)) {
+                var failure = assertThrows(IOException.class, () -> training.resume(checkpoint));
+                assertTrue(failure.getMessage().contains(name), failure.toString());
+            }
+            Files.write(file, whole);
+        }
+        try (Device device = Device.open("cpu");
+                var training = new Training(device, options, corpus(), null, 1)) {
+            training.resume(checkpoint);
+            assertEquals(2, training.stepsDone());
+        }
     }
 
     private static void refuses(TrainingOptions options, Path checkpoint, String message)
