@@ -45,6 +45,37 @@ record BenchmarkCase(
                 0);
     }
 
+    /** Reading memory on all processors: what the linear's bytes are compared with. */
+    static BenchmarkCase readRoof() {
+        return new BenchmarkCase(
+                "roof of the CPU's memory",
+                "read memory",
+                RoofBenchmark.class.getName() + ".read",
+                Map.of(),
+                1,
+                RoofBenchmark.readBytes(),
+                0,
+                0);
+    }
+
+    /** fp32 multiply-adds on all processors: what the linear's flops are compared with. */
+    static BenchmarkCase multiplyAddRoof() {
+        return new BenchmarkCase(
+                "roof of the CPU's arithmetic",
+                "fp32 multiply-add",
+                RoofBenchmark.class.getName() + ".multiplyAdd",
+                Map.of(),
+                1,
+                0,
+                RoofBenchmark.multiplyAddFlops(),
+                0);
+    }
+
+    /** Whether this is a linear on the CPU, and so under its roofs. */
+    boolean isLinearOnCpu() {
+        return flops > 0 && "cpu".equals(parameters.get("device"));
+    }
+
     static BenchmarkCase optimizer(
             AdamWKind kind, TimedDevice device, int parameters, int tensors, int threads) {
         Map<String, String> values = new LinkedHashMap<>();

@@ -38,7 +38,9 @@ import java.util.concurrent.Callable;
             "",
             "Examples:",
             "  ./tarpon bench",
-            "  ./tarpon bench -- --benchmarks linear --rows 1,16,128 --rounds 5"
+            "  ./tarpon bench -- --benchmarks linear --rows 1,16,128 --rounds 5",
+            "  ./tarpon bench -- --benchmarks linear --full --devices cpu --dtypes BF16 \\",
+            "      --implementations tarpon,tarpon-int8"
         })
 public final class Main implements Callable<Integer> {
     private static final List<String> OVERHEAD = List.of("javaCall", "downcall", "emptyLinear");
@@ -57,9 +59,12 @@ public final class Main implements Callable<Integer> {
             names = "--implementations",
             split = ",",
             paramLabel = "NAME",
-            description = "tarpon, java-fp32, java-w4 (CPU); jcublas, cublas (CUDA)")
+            description = {
+                "tarpon; tarpon-int8 (8-bit activations), java-fp32, java-w4 (CPU);",
+                "jcublas, cublas (CUDA)"
+            })
     private List<String> implementations =
-            List.of("tarpon", "java-fp32", "java-w4", "jcublas", "cublas");
+            List.of("tarpon", "tarpon-int8", "java-fp32", "java-w4", "jcublas", "cublas");
 
     @Option(names = "--shapes", split = ",", paramLabel = "INxOUT", description = "weight matrices")
     private List<String> shapes = List.of("384x1536", "4096x4096");
@@ -89,9 +94,18 @@ public final class Main implements Callable<Integer> {
 
     @Option(
             names = "--cold-mib",
+            split = ",",
             paramLabel = "MIB",
             description = "copies of the weights, used in turn, fill this much; 0: one hot copy")
-    private long coldMib = 256;
+    private List<Long> coldMib = List.of(256L);
+
+    @Option(
+            names = "--full",
+            description = {
+                "the linear's long list: m = 1 to 512, five shapes, cold and hot;",
+                "instead of --rows, --shapes and --cold-mib"
+            })
+    private boolean full;
 
     @Option(names = "--rounds", paramLabel = "N", description = "interleaved rounds")
     private int rounds = 3;
@@ -167,6 +181,9 @@ public final class Main implements Callable<Integer> {
                                         + "\": overhead, linear or optimizer");
             }
         }
+        if (cases.stream().anyMatch(BenchmarkCase::isLinearOnCpu)) {
+            cases.addAll(0, List.of(BenchmarkCase.readRoof(), BenchmarkCase.multiplyAddRoof()));
+        }
         var settings = new InterleavedRunner.Settings(rounds, warmups, iterations, milliseconds);
         System.out.printf(
                 "%d cases, %d rounds, about %s%n",
@@ -239,11 +256,18 @@ public final class Main implements Callable<Integer> {
     }
 
     private void planLinear(List<BenchmarkCase> cases, List<Skipped> skipped) {
+        if (full) {
+            rows = List.of(1, 2, 4, 8, 16, 32, 64, 128, 512);
+            shapes = List.of("4096x4096", "11008x4096", "4096x11008", "4096x14336", "1536x384");
+            coldMib = List.of(256L, 0L);
+        }
         for (String device : devices) {
             for (String shape : shapes) {
                 for (int m : rows) {
                     for (DType dtype : dtypes) {
-                        planLinear(device, shape, m, dtype, cases, skipped);
+                        for (long mib : coldMib) {
+                            planLinear(device, shape, m, dtype, mib, cases, skipped);
+                        }
                     }
                 }
             }
@@ -255,6 +279,7 @@ public final class Main implements Callable<Integer> {
             String shape,
             int m,
             DType dtype,
+            long mib,
             List<BenchmarkCase> cases,
             List<Skipped> skipped) {
         long[] sizes = LinearCase.parseShape(shape);
@@ -267,7 +292,7 @@ public final class Main implements Callable<Integer> {
                             m,
                             dtype,
                             threadCount,
-                            coldMib << 20);
+                            mib << 20);
             for (String label : implementations) {
                 Implementation implementation = Implementation.of(label);
                 if (!implementation.appliesTo(layer.device().kind())) {

@@ -35,6 +35,8 @@ record Report(
             List<Double> roundsNs,
             Double gigabytesPerSecond,
             Double gigaflops,
+            Double percentOfRead,
+            Double percentOfMultiplyAdd,
             Double nsPerElement,
             Double bytesPerElement,
             Double percentOfRoof,
@@ -64,7 +66,7 @@ record Report(
         return GSON.toJson(document) + "\n";
     }
 
-    private static Row row(Measurement member, List<Measurement> members) {
+    private Row row(Measurement member, List<Measurement> members) {
         BenchmarkCase benchmark = member.benchmark();
         double elements = benchmark.elements();
         return new Row(
@@ -78,10 +80,30 @@ record Report(
                 member.roundsNs(),
                 benchmark.bytes() > 0 ? member.gigabytesPerSecond() : null,
                 benchmark.flops() > 0 ? member.gigaflops() : null,
+                percentOfRead(member).orElse(null),
+                percentOfMultiplyAdd(member).orElse(null),
                 elements > 0 ? member.medianNs() / elements : null,
                 elements > 0 ? benchmark.bytes() / elements : null,
                 percentOfRoof(member, members).orElse(null),
                 member.ratioTo(members.getFirst()));
+    }
+
+    /** Of the roof in the same rounds; empty where there is none to compare with. */
+    private Optional<Double> percentOfRead(Measurement member) {
+        return roofOf(member, BenchmarkCase.readRoof()).map(member::shareOfBytes).map(s -> 100 * s);
+    }
+
+    private Optional<Double> percentOfMultiplyAdd(Measurement member) {
+        return roofOf(member, BenchmarkCase.multiplyAddRoof())
+                .map(member::shareOfFlops)
+                .map(s -> 100 * s);
+    }
+
+    private Optional<Measurement> roofOf(Measurement member, BenchmarkCase roof) {
+        return measurements.stream()
+                .filter(other -> member.benchmark().isLinearOnCpu())
+                .filter(other -> other.benchmark().equals(roof))
+                .findFirst();
     }
 
     /** Of the memory bandwidth that was measured in the same group, if it was. */
@@ -112,24 +134,26 @@ record Report(
         text.append(
                 "Median of %d interleaved rounds (least to most); the last column is the time in"
                                 .formatted(settings.rounds())
-                        + " units of the group's first row.\n");
+                        + " units of the group's first row; % read and % FMA are of the roofs.\n");
         groups().forEach((group, members) -> appendTable(text, group, members));
         appendList(text, "Skipped", skipped);
         appendList(text, "Failed", failed);
         return text.toString();
     }
 
-    private static void appendTable(StringBuilder text, String group, List<Measurement> members) {
+    private void appendTable(StringBuilder text, String group, List<Measurement> members) {
         if (members.getFirst().benchmark().elements() > 0) {
             appendElementTable(text, group, members);
             return;
         }
-        text.append("\n| %s | time | least to most | GB/s | GFLOP/s | times |\n".formatted(group));
-        text.append("|---|--:|--:|--:|--:|--:|\n");
+        text.append(
+                "\n| %s | time | least to most | GB/s | %% read | GFLOP/s | %% FMA | times |\n"
+                        .formatted(group));
+        text.append("|---|--:|--:|--:|--:|--:|--:|--:|\n");
         for (Measurement member : members) {
             BenchmarkCase benchmark = member.benchmark();
             text.append(
-                    "| %s | %s | %s to %s | %s | %s | %s |\n"
+                    "| %s | %s | %s to %s | %s | %s | %s | %s | %s |\n"
                             .formatted(
                                     benchmark.series(),
                                     duration(member.medianNs()),
@@ -138,7 +162,9 @@ record Report(
                                     benchmark.bytes() > 0
                                             ? threeDigits(member.gigabytesPerSecond())
                                             : "",
+                                    rounded(percentOfRead(member)),
                                     benchmark.flops() > 0 ? threeDigits(member.gigaflops()) : "",
+                                    rounded(percentOfMultiplyAdd(member)),
                                     threeDigits(member.ratioTo(members.getFirst()))));
         }
     }
@@ -161,9 +187,7 @@ record Report(
                                     threeDigits(member.medianNs() / benchmark.elements()),
                                     threeDigits(benchmark.bytes() / benchmark.elements()),
                                     threeDigits(member.gigabytesPerSecond()),
-                                    percentOfRoof(member, members)
-                                            .map(percent -> "%.0f".formatted(percent))
-                                            .orElse(""),
+                                    rounded(percentOfRoof(member, members)),
                                     threeDigits(member.ratioTo(members.getFirst()))));
         }
     }
@@ -191,6 +215,10 @@ record Report(
             return threeDigits(ns) + " ns";
         }
         return ns < 1e6 ? threeDigits(ns / 1e3) + " us" : threeDigits(ns / 1e6) + " ms";
+    }
+
+    private static String rounded(Optional<Double> value) {
+        return value.map(number -> String.format(Locale.ROOT, "%.0f", number)).orElse("");
     }
 
     private static String threeDigits(double value) {

@@ -23,8 +23,8 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.IntToDoubleFunction;
 
 /**
- * What Java can do at most on all processors: reading memory, within 5% of the same in C++ on
- * Zen 4, and fp32 multiply-adds in the caches, at about two thirds of it. native/bench's
+ * What Java can do at most on all processors: reading memory, within 5% of the same in C++ on Zen
+ * 4, and fp32 multiply-adds in the caches, at about two thirds of it. native/bench's
  * cpu_linear_bench measures the peaks of instructions. {@link Main} runs these in every round
  * beside the cases that are compared with them.
  */
@@ -35,7 +35,7 @@ import java.util.function.IntToDoubleFunction;
 @Measurement(iterations = 5, time = 300, timeUnit = TimeUnit.MILLISECONDS)
 @Fork(
         value = 1,
-        jvmArgsAppend = {"-Xmx2g", "-XX:+UseTransparentHugePages", "-XX:+AlwaysPreTouch"})
+        jvmArgsPrepend = {"-Xmx1g", "-XX:+UseTransparentHugePages"})
 public class RoofBenchmark {
     /** Far more than the caches hold. */
     private static final int READ_BYTES = 512 << 20;

@@ -91,7 +91,10 @@ class MainTest {
                                 "emptyLinear",
                                 "tarpon-8bit",
                                 "tarpon-fp32",
+                                "read memory",
+                                "fp32 multiply-add",
                                 "tarpon",
+                                "tarpon-int8",
                                 "java-fp32",
                                 "java-w4")),
                 measured.toString());

@@ -46,6 +46,24 @@ class MeasurementTest {
     }
 
     @Test
+    void sharesAreOfTheRoofInTheSameRound() {
+        double nsAtTheRoof = BenchmarkCase.readRoof().bytes() / TARPON.benchmark().bytes() * 1000;
+        Measurement roof =
+                new Measurement(
+                        BenchmarkCase.readRoof(),
+                        List.of(nsAtTheRoof / 2, nsAtTheRoof * 2, nsAtTheRoof * 0.55));
+        assertEquals(0.5, TARPON.shareOfBytes(roof), 1e-12);
+        Report report =
+                new Report(
+                        Environment.read("the command", Optional.of("abc123")),
+                        new InterleavedRunner.Settings(3, 1, 1, 1),
+                        List.of(roof, TARPON),
+                        List.of(),
+                        List.of());
+        assertTrue(report.toMarkdown().contains("| 50 |"), report.toMarkdown());
+    }
+
+    @Test
     void ratesFollowFromTheShape() {
         // 256 * 512 / 2 bytes of codes, 2 * 512 scales, x [4, 256] and y [4, 512] of two bytes each
         double bytes = 65536 + 2048 + 2 * 4 * (256 + 512);
@@ -53,7 +71,9 @@ class MeasurementTest {
         assertEquals(2.0 * 4 * 256 * 512 / 1100, TARPON.gigaflops(), 1e-9);
     }
 
-    /** The roof moves 12 bytes a parameter, the step 16.0625, each in both rounds at its own rate. */
+    /**
+     * The roof moves 12 bytes a parameter, the step 16.0625, each in both rounds at its own rate.
+     */
     @Test
     void optimizersAreMeasuredAgainstTheRoofOfTheirGroup() {
         TimedDevice cpu = new TimedDevice("cpu");
@@ -83,7 +103,9 @@ class MeasurementTest {
         assertEquals(percent, row.get("percentOfRoof").getAsDouble(), 1e-9);
         String page = report.toMarkdown();
         assertTrue(page.contains("parameters in 300 tensors, threads 2 | time"), page);
-        assertTrue(page.contains("| tarpon-8bit | 4.50 ms | 3.00 ms to 6.00 ms | 0.27 | 16.1 |"), page);
+        assertTrue(
+                page.contains("| tarpon-8bit | 4.50 ms | 3.00 ms to 6.00 ms | 0.27 | 16.1 |"),
+                page);
         assertTrue(page.contains("| read-modify-write |"), page);
     }
 

@@ -15,8 +15,7 @@ final class TarponLinear implements LinearImplementation {
     private final Tensor x;
     private final Tensor y;
 
-    TarponLinear(
-            LinearCase layer, SampleLayer sample, int sets, LinearArithmetic arithmetic) {
+    TarponLinear(LinearCase layer, SampleLayer sample, int sets, LinearArithmetic arithmetic) {
         device = layer.device().open(layer.threads());
         stream = device.createStream();
         LinearOptions options = new LinearOptions(layer.dtype(), null, arithmetic);
