@@ -134,7 +134,7 @@ final class LossCurve {
         }
     }
 
-    /** What the run came to, above its last point. */
+    /** What the run came to, below its last point, where a falling curve leaves room. */
     private void lastValue() {
         if (history.heldOut().isEmpty()) {
             return;
@@ -142,7 +142,9 @@ final class LossCurve {
         LossHistory.Measurement last = history.heldOut().getLast();
         add(
                 "<text class=\"value\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%.3f</text>%n",
-                Math.min(atX(last.step()) + 10, RIGHT), atY(last.loss()) - 10, last.loss());
+                Math.min(atX(last.step()) + 10, RIGHT),
+                Math.min(atY(last.loss()) + 30, BOTTOM - 6),
+                last.loss());
     }
 
     /** In the upper right, which a falling curve leaves free. */
@@ -150,8 +152,8 @@ final class LossCurve {
         int at = TOP + 18 + 20 * row;
         add(
                 "<polyline class=\"%s\" points=\"%d,%d %d,%d\"/>%n",
-                series, RIGHT - 260, at, RIGHT - 230, at);
-        text(RIGHT - 222, at + 4, "start", explanation);
+                series, RIGHT - 270, at, RIGHT - 240, at);
+        text(RIGHT - 232, at + 4, "start", explanation);
     }
 
     private void line(double x1, double y1, double x2, double y2) {
