@@ -2,7 +2,7 @@
 //
 // rules.h and codec.h are templates over a lane type. On GPUs, on the simulator and on the CPU's
 // scalar path it is float and these functions apply; the CPU's vector paths bring types of 16
-// floats with functions of the same names (native/src/cpu/optim_lanes_avx512.h). All of them are
+// floats with functions of the same names (native/src/cpu/optim_vector_avx512.h). All of them are
 // correctly rounded, and nothing is contracted (-ffp-contract=off, -fmad=false), so that every
 // device computes the same bits.
 #pragma once

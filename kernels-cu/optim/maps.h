@@ -2,7 +2,7 @@
 //
 // A block of values is stored as codes and one absmax: value = map.value[code] * absmax. Encoding
 // takes x * (1 / absmax), in [-1, 1]. The same functions run on the CPU's scalar path, on GPUs and
-// on the simulator; the vector paths (native/src/cpu/optim_lanes_avx512.h, optim_avx2.cc) compute
+// on the simulator; the vector paths (native/src/cpu/optim_codes.inl.h, optim_vector_*.h) compute
 // the same bits.
 //
 // The nearest value is decided by binary32 midpoints, m[i] = fl((value[i] + value[i+1]) / 2): the

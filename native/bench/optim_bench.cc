@@ -25,7 +25,7 @@ struct Options {
     int threads = 0;
     int rounds = 7;
     bool cpu_clock = false;
-    std::string variant;
+    std::string variant, only;
 };
 
 constexpr const char *kHelp =
@@ -35,6 +35,7 @@ constexpr const char *kHelp =
     "  --threads N     0 = one for each processor (default)\n"
     "  --rounds N      samples of every figure (default 7)\n"
     "  --variant NAME  force a kernel variant, such as cpu_scalar\n"
+    "  --case TEXT     only cases with TEXT in their names\n"
     "  --clock cpu     count processor time, one thread: for a machine that is busy otherwise\n";
 
 [[noreturn]] void die(const std::string &message) {
@@ -90,31 +91,54 @@ uint64_t sum_up(const uint64_t *read, size_t words) {
     return sum;
 }
 
-// Length of a processor cycle: a chain of additions takes one each. No clock tells, because
-// frequency and a virtual machine's share of its processor change all the time.
+// Length of a processor cycle, from a chain of multiplications (3 cycles) and additions (1), each of
+// which waits for the one before. No clock tells, because frequency and a virtual machine's share of
+// its processor change all the time.
 double cycle_seconds(bool cpu_clock) {
-    constexpr int kSteps = 1 << 20;
-    uint64_t x = 1;
+    constexpr int kSteps = 1 << 18, kCyclesPerStep = 4;
+    static volatile uint32_t factor = 747796405;  // so that nothing is computed beforehand
+    const uint32_t multiplier = factor;
+    uint32_t x = 1;
     const double start = now(cpu_clock);
-    for (int i = 0; i < kSteps; i += 8) {
-        asm volatile(
-            "add $1, %0\n add $1, %0\n add $1, %0\n add $1, %0\n"
-            "add $1, %0\n add $1, %0\n add $1, %0\n add $1, %0"
-            : "+r"(x));
-    }
-    return (now(cpu_clock) - start) / kSteps;
+    for (int i = 0; i < kSteps; ++i)
+        x = x * multiplier + 1;
+    const double seconds = now(cpu_clock) - start;
+    factor = x | 1;  // so that x is wanted
+    return seconds / (double(kSteps) * kCyclesPerStep);
 }
+
+// Zeros in memory of the device's: aligned, and in huge pages where there are any.
+class Memory {
+  public:
+    Memory(tarpon_device *device, size_t bytes) {
+        tarpon_buffer *buffer = nullptr;
+        check(tarpon_buffer_create(device, bytes, &buffer));
+        buffer_.reset(buffer);
+        std::memset(address<char>(), 0, bytes);
+    }
+
+    template <class T>
+    T *address() const {
+        return static_cast<T *>(tarpon_buffer_address(buffer_.get()));
+    }
+
+  private:
+    struct Destroy {
+        void operator()(tarpon_buffer *buffer) const { tarpon_buffer_destroy(buffer); }
+    };
+    std::unique_ptr<tarpon_buffer, Destroy> buffer_;
+};
 
 // Moves what a step moves: `updated` bytes are read and written, `read` bytes are read.
 class Roof {
   public:
-    Roof(size_t updated, size_t read, int threads)
+    Roof(tarpon_device *device, size_t updated, size_t read, int threads)
         : pairs_(std::min(updated, read) / 8),
           rest_((std::max(updated, read) - std::min(updated, read)) / 8),
           rest_is_updated_(updated > read),
           threads_(threads),
-          a_(updated / 8 + 1, 1),
-          b_(read / 8 + 1, 1) {}
+          a_(device, updated + 8),
+          b_(device, read + 8) {}
 
     void run() {
         std::vector<std::thread> others;
@@ -131,13 +155,14 @@ class Roof {
     void part(int i) {
         const auto begin = [&](size_t words) { return words * size_t(i) / size_t(threads_); };
         const auto end = [&](size_t words) { return words * size_t(i + 1) / size_t(threads_); };
-        touch(a_.data() + begin(pairs_), b_.data() + begin(pairs_), end(pairs_) - begin(pairs_));
+        auto *a = a_.address<uint64_t>(), *b = b_.address<uint64_t>();
+        touch(a + begin(pairs_), b + begin(pairs_), end(pairs_) - begin(pairs_));
         const size_t first = pairs_ + begin(rest_), count = end(rest_) - begin(rest_);
         uint64_t sum = 0;
         if (rest_is_updated_) {
-            increment(a_.data() + first, count);
+            increment(a + first, count);
         } else {
-            sum = sum_up(b_.data() + first, count);
+            sum = sum_up(b + first, count);
         }
         if (i == 0) sum_ += sum;
     }
@@ -145,18 +170,18 @@ class Roof {
     size_t pairs_, rest_;
     bool rest_is_updated_;
     int threads_;
-    std::vector<uint64_t> a_, b_;
+    Memory a_, b_;
     uint64_t sum_ = 0;
 };
 
 struct Arrays {
-    std::vector<std::vector<char>> memory;
+    tarpon_device *device;
+    std::vector<Memory> memory;
     std::vector<tarpon_optim_tensor> tensors;
     size_t updated = 0, read = 0;
 
     void *add(size_t bytes, bool is_grad, size_t elem_bytes) {
-        memory.emplace_back(bytes);
-        std::vector<char> &array = memory.back();
+        char *array = memory.emplace_back(device, bytes).address<char>();
         // Numbers of all magnitudes, small and positive, without a generator's time.
         for (size_t i = 0; is_grad && i + 4 <= bytes; i += 4) {
             const uint32_t bits = elem_bytes == 4
@@ -164,12 +189,13 @@ struct Arrays {
                                       : 0x3c103b23u + (uint32_t(i * 40503u) & 0x00400040u);
             std::memcpy(&array[i], &bits, 4);
         }
-        return array.data();
+        return array;
     }
 };
 
-Arrays make_arrays(const Case &c, const Options &options) {
-    Arrays arrays;
+Arrays make_arrays(tarpon_device *device, const Case &c, const Options &options) {
+    Arrays arrays{};
+    arrays.device = device;
     const size_t elem = c.dtype == TARPON_F32 ? 4 : 2;
     // 1, 2, ... 8, 1, 2, ... units.
     int64_t units = 0;
@@ -209,7 +235,7 @@ Figures summarise(std::vector<double> samples) {
 }
 
 void run_case(tarpon_device *device, const Case &c, const Options &options, int threads) {
-    Arrays arrays = make_arrays(c, options);
+    Arrays arrays = make_arrays(device, c, options);
     tarpon_optim_desc desc{};
     desc.struct_size = sizeof desc;
     desc.rule = c.rule;
@@ -221,7 +247,7 @@ void run_case(tarpon_device *device, const Case &c, const Options &options, int 
     tarpon_optim_step_args args{};
     args.struct_size = sizeof args;
     check(tarpon_optim_default_args(c.rule, &args));
-    Roof roof(arrays.updated, arrays.read, threads);
+    Roof roof(device, arrays.updated, arrays.read, threads);
 
     // Small problems are repeated within a sample, so that the clock resolves them.
     const int64_t repeats = std::max<int64_t>((4 << 20) / options.n, 1);
@@ -251,7 +277,7 @@ void run_case(tarpon_device *device, const Case &c, const Options &options, int 
                 each / summarise(cycles).best, 1e-9 * bytes / step.best, 1e-9 * bytes / plain.best,
                 100 * plain.best / step.best);
     std::fflush(stdout);
-    if (roof.sum() == 1) std::printf("\n");  // so that the reads are not optimised away
+    if (roof.sum() == ~uint64_t{0}) std::printf("\n");  // so that the reads are not optimised away
     tarpon_optim_destroy(optim);
 }
 
@@ -313,6 +339,8 @@ Options parse(int argc, char **argv) {
             options.rounds = std::atoi(value.c_str());
         } else if (name == "--variant") {
             options.variant = value;
+        } else if (name == "--case") {
+            options.only = value;
         } else if (name == "--clock" && value == "cpu") {
             options.cpu_clock = true;
             options.threads = 1;
@@ -341,9 +369,11 @@ int main(int argc, char **argv) {
                 static_cast<long long>(options.tensors), options.rounds);
     std::printf("%-22s %7s %9s %9s %8s %8s %8s %7s\n", "", "bytes", "best ns", "median ns",
                 "cycles", "GB/s", "roof", "% roof");
-    for (const Case &c : kCases)
+    for (const Case &c : kCases) {
+        if (std::string(c.name).find(options.only) == std::string::npos) continue;
         run_case(device, c, options, info.processor_count);
-    run_blockwise(device, options);
+    }
+    if (options.only.empty()) run_blockwise(device, options);
     tarpon_device_close(device);
     return 0;
 }

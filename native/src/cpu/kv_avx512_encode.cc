@@ -49,33 +49,25 @@ __m512 grid_codes(const float *x, __m512 inverse, float half) {
                          _mm512_set1_ps(half));
 }
 
-__m512 grid_inverse(uint16_t step) {
+float grid_inverse(uint16_t step) {
     const float value = from_half(step);
-    return _mm512_set1_ps(value > 0 ? 1.0f / value : 0.0f);
+    return value > 0 ? 1.0f / value : 0.0f;
 }
 
+// The sums of grid_fit() for one step.
 struct GridFit {
-    float dot, square;
-};
-
-GridFit grid_fit(const KvEncodeArgs &a, uint16_t step) {
-    const float half = static_cast<float>(1 << (a.bits - 1));
-    const __m512 inverse = grid_inverse(step);
     __m512 dots = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
-    for (int i = 0; i < a.count; i += 16) {
-        const __m512 code = clamp_codes(grid_codes(a.x + i, inverse, half), 2 * half - 1);
+
+    void add(const float *x, __m512 inverse, float half) {
+        const __m512 code = clamp_codes(grid_codes(x, inverse, half), 2 * half - 1);
         const __m512 level = _mm512_sub_ps(code, _mm512_set1_ps(half - 0.5f));
-        dots = _mm512_add_ps(dots, _mm512_mul_ps(_mm512_loadu_ps(a.x + i), level));
+        dots = _mm512_add_ps(dots, _mm512_mul_ps(_mm512_loadu_ps(x), level));
         squares = _mm512_fmadd_ps(level, level, squares);  // exact
     }
-    return {add_halves(dots), add_halves(squares)};
-}
+};
 
-float grid_gain(GridFit fit) {
-    return fit.dot > 0 ? fit.dot * fit.dot / fit.square : 0.0f;
-}
-
-// choose_grid() and grid_code().
+// choose_grid() and grid_code(). Both steps are tried side by side and the better one is picked
+// without a branch, which nothing could predict.
 void encode_grid(const KvEncodeArgs &a) {
     __m512 sums = _mm512_setzero_ps(), most = _mm512_setzero_ps();
     for (int i = 0; i < a.count; i += 16) {
@@ -84,21 +76,27 @@ void encode_grid(const KvEncodeArgs &a) {
         most = _mm512_max_ps(most, _mm512_abs_ps(x));
     }
     const float half = static_cast<float>(1 << (a.bits - 1));
-    uint16_t step = to_half(_mm512_reduce_max_ps(most) / half);
-    GridFit fit = grid_fit(a, step);
-    if (a.bits <= 4) {
-        const float mean_square = add_halves(sums) / static_cast<float>(a.count);
-        const uint16_t clipping = to_half(a.grid_step * square_root(mean_square));
-        const GridFit other = grid_fit(a, clipping);
-        if (grid_gain(other) > grid_gain(fit)) {
-            step = clipping;
-            fit = other;
-        }
+    const float mean_square = add_halves(sums) / static_cast<float>(a.count);
+    // That of the largest value, and up to 4 bits the clipping one.
+    const int steps = a.bits <= 4 ? 2 : 1;
+    float inverse[2] = {grid_inverse(to_half(_mm512_reduce_max_ps(most) / half)), 0};
+    if (steps > 1) inverse[1] = grid_inverse(to_half(a.grid_step * square_root(mean_square)));
+    GridFit fits[2];
+    for (int i = 0; i < a.count; i += 16) {
+        fits[0].add(a.x + i, _mm512_set1_ps(inverse[0]), half);
+        if (steps > 1) fits[1].add(a.x + i, _mm512_set1_ps(inverse[1]), half);
     }
-    *a.scale = to_half(fit.dot > 0 ? fit.dot / fit.square : 0.0f);
-    const __m512 inverse = grid_inverse(step);
+    float gain[2] = {0, -1}, scale[2] = {};
+    for (int i = 0; i < steps; ++i) {
+        const float dot = add_halves(fits[i].dots), square = add_halves(fits[i].squares);
+        gain[i] = dot > 0 ? dot * dot / square : 0.0f;
+        scale[i] = dot > 0 ? dot / square : 0.0f;
+    }
+    const int better = gain[1] > gain[0];
+    *a.scale = to_half(scale[better]);
+    const __m512 chosen = _mm512_set1_ps(inverse[better]);
     for (int i = 0; i < a.count; i += 16)
-        store_codes(grid_codes(a.x + i, inverse, half), 2 * half - 1, a.codes + i);
+        store_codes(grid_codes(a.x + i, chosen, half), 2 * half - 1, a.codes + i);
 }
 
 // asymmetric_range(), stored_range() and asymmetric_code().

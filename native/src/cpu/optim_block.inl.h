@@ -2,12 +2,17 @@
 // memory. Included once per instruction set, inside an unnamed namespace of that set's file, with
 // a type Lanes that provides
 //   F, kWidth                      a lane type (kernels-cu/optim/lanes.h) and its floats
-//   load, store                    of kWidth floats, unaligned
+//   Wide                           a lane type of one or more F that are worked on side by side
+//   load, load_wide, store         of an F or a Wide, unaligned
+//   joined                         the F of an array, as a Wide
 //   widen, narrow                  n halves or bfloat16 to floats and back, to nearest even
-//   decode, encode                 n codes of a map to floats, times a factor; n floats, times a
-//                                  factor, to codes; n % 64 == 0
-//   Key, larger_key, largest_of    the largest |x| lane by lane, as bits, and of all lanes
-//   largest_key                    the largest |x| of n floats, as bits, so that NaN is largest
+//   decode_64, encode_64           64 codes of a map to lanes, times a factor; 64 floats, times a
+//                                  factor, to codes
+//   decode_fp8_64, encode_fp8_64   the same with dynamic-range expansion; expand_fp8_64: without
+//                                  the rounding to codes
+//   encode_stochastic_64           64 floats, times a factor, to codes around them
+//   round_to_bf16_64               64 floats to bfloat16 numbers around them
+//   Largest, Smallest              the largest |x|, and the smallest that is not zero, as bits
 //   Sum                            16 sums of squares in binary64, added in a fixed order
 //
 // A block's fp32 tensors are used where they lie; all else passes through buffers of 1 KiB, which
@@ -55,117 +60,168 @@ void narrowed(const float *values, int64_t n, void *tensor, Dtype dtype, int64_t
 }
 
 template <class Lanes>
-void scale(float *values, int64_t n, float factor) {
-    using F = typename Lanes::F;
-    for (int64_t i = 0; i < n; i += Lanes::kWidth)
-        Lanes::store(values + i, Lanes::load(values + i) * F(factor));
-}
-
-template <class Lanes>
-void raise(float *values, int64_t n, float power) {
-    using F = typename Lanes::F;
-    for (int64_t i = 0; i < n; i += Lanes::kWidth)
-        Lanes::store(values + i, lanes::signed_power(Lanes::load(values + i), F(power)));
-}
-
-// Full or padded codes: reads padded(n), never past the n codes of the tensor.
-template <class Lanes>
-void decode_codes(const CodeMap &map, const uint8_t *codes, int64_t n, float factor, float *out) {
-    alignas(64) uint8_t copy[kBlockElems] = {};
-    if (n % kPad != 0) {
-        std::memcpy(copy, codes, static_cast<size_t>(n));
-        codes = copy;
-    }
-    Lanes::decode(map, codes, padded(n), factor, out);
-}
-
-template <class Lanes>
-void encode_codes(const CodeMap &map, const float *values, int64_t n, float factor,
-                  uint8_t *codes) {
-    alignas(64) uint8_t copy[kBlockElems];
-    Lanes::encode(map, values, padded(n), factor, n % kPad ? copy : codes);
-    if (n % kPad != 0) std::memcpy(codes, copy, static_cast<size_t>(n));
+uint32_t largest_bits(const float *values, int64_t n) {
+    typename Lanes::Largest largest[4];
+    for (int64_t i = 0; i < n; i += 4 * Lanes::kWidth)
+        repeat<4>([&](auto k) { largest[k].add(Lanes::load(values + i + k * Lanes::kWidth)); });
+    repeat<3>([&](auto k) { largest[0].add(largest[k + 1]); });
+    return largest[0].bits();
 }
 
 constexpr MapKind state_map(int signed_slots, int slot) {
     return signed_slots >> slot & 1 ? MapKind::kDynamicSigned : MapKind::kDynamicUnsigned;
 }
 
-// The slot's states as floats, in place or in buffer.
+// What a state format does with a slot of a block. `at` is the element of the tensor, a multiple of
+// 64; a Unit is what kUnitElems values have in common.
+template <class Lanes, int kSignedSlots>
+struct Dynamic8Codec {
+    using F = typename Lanes::F;
+    using Unit = float;   // absmax
+    using Scale = float;  // 1 / absmax
+    static constexpr int kUnitElems = kBlockElems;
+
+    class Range {
+      public:
+        template <class Fs>
+        void add(Fs x) {
+            largest_.add(x);
+        }
+        void add(const Range &other) { largest_.add(other.largest_); }
+        Unit unit() const { return lanes::as_float(largest_.bits()); }
+
+      private:
+        typename Lanes::Largest largest_;
+    };
+
+    static Unit *units(const TensorEntry &t, int slot) { return t.absmax[slot]; }
+    static Scale scale(Unit absmax) { return reciprocal_absmax(absmax); }
+    [[gnu::always_inline]] static void decode(int slot, const uint8_t *codes, Unit absmax, F *out) {
+        Lanes::decode_64(state_map(kSignedSlots, slot), codes, absmax, out);
+    }
+    [[gnu::always_inline]] static void encode(int slot, const float *values, Scale scale,
+                                              uint8_t *codes) {
+        Lanes::encode_64(state_map(kSignedSlots, slot), values, scale, codes);
+    }
+    static void encode_stochastic(int slot, const float *values, Scale scale, RandomKey key,
+                                  int64_t at, uint8_t *codes) {
+        Lanes::encode_stochastic_64(state_map(kSignedSlots, slot), values, scale, key, at, codes);
+    }
+};
+
 template <class Lanes>
-float *load_state(const TensorEntry &t, int slot, int signed_slots, int64_t base, int64_t n,
-                  float *buffer) {
+struct Fp8Codec {
+    using F = typename Lanes::F;
+    using Unit = Fp8Group;
+    using Scale = Fp8Group;
+    static constexpr int kUnitElems = kFp8GroupElems;
+
+    class Range {
+      public:
+        template <class Fs>
+        void add(Fs x) {
+            largest_.add(x);
+            smallest_.add(x);
+        }
+        void add(const Range &other) {
+            largest_.add(other.largest_);
+            smallest_.add(other.smallest_);
+        }
+        Unit unit() const {
+            return fp8_group(lanes::as_float(largest_.bits()), lanes::as_float(smallest_.bits()));
+        }
+
+      private:
+        typename Lanes::Largest largest_;
+        typename Lanes::Smallest smallest_;
+    };
+
+    static Unit *units(const TensorEntry &t, int slot) {
+        return reinterpret_cast<Fp8Group *>(t.absmax[slot]);
+    }
+    static Scale scale(Unit group) { return group; }
+    [[gnu::always_inline]] static void decode(int, const uint8_t *codes, Unit group, F *out) {
+        Lanes::decode_fp8_64(codes, group, out);
+    }
+    [[gnu::always_inline]] static void encode(int, const float *values, Unit group,
+                                              uint8_t *codes) {
+        Lanes::encode_fp8_64(values, group, codes);
+    }
+    static void encode_stochastic(int, const float *values, Unit group, RandomKey key, int64_t at,
+                                  uint8_t *codes) {
+        alignas(64) float powers[kPad];
+        Lanes::expand_fp8_64(values, group, powers);
+        Lanes::encode_stochastic_64(MapKind::kFp8E4M3, powers, 1.0f, key, at, codes);
+    }
+};
+
+// The n codes of a slot from element base on, as floats padded with zeros.
+template <class Codec>
+void decode_states(const TensorEntry &t, int slot, int64_t base, int64_t n, float *out) {
+    const auto *codes = static_cast<const uint8_t *>(t.state[slot]) + base;
+    const typename Codec::Unit *units = Codec::units(t, slot);
+    for (int64_t i = 0; i < n; i += kPad) {
+        const int64_t left = std::min<int64_t>(kPad, n - i);
+        alignas(64) uint8_t copy[kPad] = {};
+        std::memcpy(copy, codes + i, static_cast<size_t>(left));
+        typename Codec::F values[kPad * sizeof(float) / sizeof(typename Codec::F)];
+        Codec::decode(slot, copy, units[(base + i) / Codec::kUnitElems], values);
+        std::memcpy(out + i, values, sizeof values);
+    }
+    std::fill(out + n, out + padded(n), 0.0f);
+}
+
+// Stores n values, which are padded with zeros, as codes.
+template <class Codec, class Lanes>
+void encode_states(const TensorEntry &t, int slot, int64_t base, int64_t n, const float *values,
+                   const Rounding &rounding) {
+    auto *codes = static_cast<uint8_t *>(t.state[slot]) + base;
+    const RandomKey key = random_key(rounding.seed, rounding.step, t.index, 1 + slot);
+    for (int64_t i = 0; i < n; i += Codec::kUnitElems) {
+        const int64_t end = std::min<int64_t>(i + Codec::kUnitElems, n);
+        typename Codec::Range range;
+        for (int64_t k = i; k < padded(end); k += Lanes::kWidth)
+            range.add(Lanes::load(values + k));
+        const typename Codec::Unit unit = range.unit();
+        Codec::units(t, slot)[(base + i) / Codec::kUnitElems] = unit;
+        const typename Codec::Scale scale = Codec::scale(unit);
+        for (int64_t k = i; k < end; k += kPad) {
+            alignas(64) uint8_t made[kPad];
+            if (rounding.stochastic_states) {
+                Codec::encode_stochastic(slot, values + k, scale, key, base + k, made);
+            } else {
+                Codec::encode(slot, values + k, scale, made);
+            }
+            std::memcpy(codes + k, made, static_cast<size_t>(std::min<int64_t>(kPad, end - k)));
+        }
+    }
+}
+
+// The slot's states as floats, in place or in buffer.
+template <class Lanes, int kSignedSlots>
+float *load_state(const TensorEntry &t, int slot, int64_t base, int64_t n, float *buffer) {
     if (t.format == StateFormat::kF32) {
         return const_cast<float *>(widened<Lanes>(t.state[slot], Dtype::kF32, base, n, buffer));
     }
-    const auto *codes = static_cast<const uint8_t *>(t.state[slot]) + base;
     if (t.format == StateFormat::kDynamic8) {
-        decode_codes<Lanes>(code_map(state_map(signed_slots, slot)), codes, n,
-                            t.absmax[slot][base / kBlockElems], buffer);
+        decode_states<Dynamic8Codec<Lanes, kSignedSlots>>(t, slot, base, n, buffer);
     } else {
-        decode_codes<Lanes>(code_map(MapKind::kFp8E4M3), codes, n, 1.0f, buffer);
-        const auto *groups = reinterpret_cast<const Fp8Group *>(t.absmax[slot]);
-        for (int64_t g = 0; g < n; g += kFp8GroupElems) {
-            const Fp8Group group = groups[(base + g) / kFp8GroupElems];
-            const int64_t length = std::min<int64_t>(kFp8GroupElems, padded(n) - g);
-            // Memory of zeros is a legal initial state.
-            raise<Lanes>(buffer + g, length, group.power > 0 ? 1.0f / group.power : 1.0f);
-            scale<Lanes>(buffer + g, length, group.absmax);
-        }
+        decode_states<Fp8Codec<Lanes>>(t, slot, base, n, buffer);
     }
-    std::fill(buffer + n, buffer + padded(n), 0.0f);
     return buffer;
 }
 
-inline float smallest_magnitude(const float *values, int64_t n) {
-    uint32_t smallest = lanes::as_bits(1.0f) << 1;  // above every finite magnitude
-    for (int64_t i = 0; i < n; ++i) {
-        const uint32_t bits = lanes::as_bits(values[i]) & 0x7fffffffu;
-        // Zero wraps to the largest number and never wins.
-        smallest = bits - 1 < smallest - 1 ? bits : smallest;
-    }
-    return lanes::as_float(std::min(smallest, 0x7f7fffffu));
-}
-
-// Encodes padded(n) values times factor, with the caller's rounding.
-template <class Lanes>
-void encode_states(const CodeMap &map, const float *values, int64_t n, float factor,
-                   const Rounding &rounding, RandomKey key, int64_t base, uint8_t *codes) {
-    if (!rounding.stochastic_states) return encode_codes<Lanes>(map, values, n, factor, codes);
-    for (int64_t i = 0; i < n; ++i) {
-        codes[i] = static_cast<uint8_t>(
-            encode_stochastic(map, values[i] * factor, random_bits(key, base + i)));
-    }
-}
-
-// Stores the slot's n states, padded with zeros; spoils values unless they are in place. absmax is
-// the largest magnitude of kDynamic8's block.
-template <class Lanes>
-void store_state(const TensorEntry &t, int slot, int signed_slots, int64_t base, int64_t n,
-                 float *values, float absmax, const Rounding &rounding) {
+// Stores the slot's n states, padded with zeros.
+template <class Lanes, int kSignedSlots>
+void store_state(const TensorEntry &t, int slot, int64_t base, int64_t n, const float *values,
+                 const Rounding &rounding) {
     if (t.format == StateFormat::kF32) {
-        return narrowed<Lanes>(values, n, t.state[slot], Dtype::kF32, base);
-    }
-    auto *codes = static_cast<uint8_t *>(t.state[slot]) + base;
-    const RandomKey key = rounding.stochastic_states
-                              ? random_key(rounding.seed, rounding.step, t.index, 1 + slot)
-                              : RandomKey{0, 0};
-    if (t.format == StateFormat::kDynamic8) {
-        t.absmax[slot][base / kBlockElems] = absmax;
-        return encode_states<Lanes>(code_map(state_map(signed_slots, slot)), values, n,
-                                    reciprocal_absmax(absmax), rounding, key, base, codes);
-    }
-    auto *groups = reinterpret_cast<Fp8Group *>(t.absmax[slot]);
-    for (int64_t g = 0; g < n; g += kFp8GroupElems) {
-        const int64_t length = std::min<int64_t>(kFp8GroupElems, n - g);
-        const Fp8Group group =
-            fp8_group(lanes::as_float(Lanes::largest_key(values + g, padded(length))),
-                      smallest_magnitude(values + g, length));
-        groups[(base + g) / kFp8GroupElems] = group;
-        scale<Lanes>(values + g, padded(length), reciprocal_absmax(group.absmax));
-        raise<Lanes>(values + g, padded(length), group.power);
-        encode_states<Lanes>(code_map(MapKind::kFp8E4M3), values + g, length, 1.0f, rounding, key,
-                             base + g, codes + g);
+        narrowed<Lanes>(values, n, t.state[slot], Dtype::kF32, base);
+    } else if (t.format == StateFormat::kDynamic8) {
+        encode_states<Dynamic8Codec<Lanes, kSignedSlots>, Lanes>(t, slot, base, n, values,
+                                                                 rounding);
+    } else {
+        encode_states<Fp8Codec<Lanes>, Lanes>(t, slot, base, n, values, rounding);
     }
 }
 
@@ -177,9 +233,10 @@ void store_param(const TensorEntry &t, int64_t base, int64_t n, const float *val
         if (dtype != Dtype::kBF16 || !rounding.stochastic_params) {
             return narrowed<Lanes>(values, n, tensor, dtype, base);
         }
-        auto *target = static_cast<bf16_t *>(tensor) + base;
-        for (int64_t i = 0; i < n; ++i)
-            target[i] = bf16_stochastic(values[i], random_bits(key, base + i));
+        alignas(64) float drawn[kBlockElems];
+        for (int64_t i = 0; i < n; i += kPad)
+            Lanes::round_to_bf16_64(values + i, key, base + i, drawn + i);
+        narrowed<Lanes>(drawn, n, tensor, dtype, base);
     };
     put(t.param, t.param_dtype);
     if (t.copy) put(t.copy, t.copy_dtype);
@@ -189,7 +246,11 @@ void store_param(const TensorEntry &t, int64_t base, int64_t n, const float *val
 // rounding keeps the order; a NaN is the largest.
 template <class Lanes>
 bool all_below_limit(const float *grad, int64_t n, float multiplier) {
-    return lanes::as_float(Lanes::largest_key(grad, padded(n))) * multiplier < kGradientLimit;
+    typename Lanes::Largest largest[4];  // side by side, because each waits for itself
+    for (int64_t i = 0; i < padded(n); i += 4 * Lanes::kWidth)
+        repeat<4>([&](auto k) { largest[k].add(Lanes::load(grad + i + k * Lanes::kWidth)); });
+    repeat<3>([&](auto k) { largest[0].add(largest[k + 1]); });
+    return largest[0].all_below(multiplier, kGradientLimit);
 }
 
 // The parameters, gradients and states of one block, as floats.
@@ -216,7 +277,7 @@ struct Block {
         if (!load_values(t, c, block)) return false;
         for (int slot = 0; slot < kMaxStates; ++slot) {
             if (R::kReads >> slot & 1) {
-                state[slot] = load_state<Lanes>(t, slot, R::kSigned, base, n, buffer[2 + slot]);
+                state[slot] = load_state<Lanes, R::kSigned>(t, slot, base, n, buffer[2 + slot]);
             }
         }
         return true;
@@ -242,41 +303,36 @@ void for_each_vector(const Block<Lanes, R> &b, const TensorEntry &t, const Coeff
     }
 }
 
-constexpr int64_t kGroup = 64;  // codes that are made at a time
-
-// Calls body(slot) for every bit of kMask, with the slot as a constant, so that its map is one too.
-template <int kMask, class Body>
-[[gnu::always_inline]] inline void for_each_slot(const Body &body) {
-    [&]<int... kSlots>(std::integer_sequence<int, kSlots...>) {
-        (
-            [&] {
-                if constexpr (kMask >> kSlots & 1) body(std::integral_constant<int, kSlots>{});
-            }(),
-            ...);
-    }
-    (std::make_integer_sequence<int, kMaxStates>{});
-}
-
-// Whole blocks [first, last) with kDynamic8 states, rounded to nearest. The codes of a block are
-// made while the next one is updated, 64 at a time in turn: an update waits for its square roots and
+// Whole blocks [first, last) with states of codes, rounded to nearest. The codes of a block are made
+// while the next one is updated, 64 at a time in turn: an update waits for its square roots and
 // divisions, an encoder for nothing.
-template <class Lanes, class R>
+template <class Lanes, class R, class Codec>
 int64_t step_whole_blocks(const TensorEntry &t, const Coefficients &coefficients,
                           const Rounding &rounding, int64_t first, int64_t last) noexcept {
     using F = typename Lanes::F;
+    using Wide = typename Lanes::Wide;
+    constexpr int kUnits = kBlockElems / Codec::kUnitElems;
+    constexpr int kWides = sizeof(float) * kPad / sizeof(Wide), kWidth = kPad / kWides;
     const Coefficients c = coefficients;
-    alignas(64) float buffer[2][kMaxStates][kBlockElems];
-    uint8_t *codes[kMaxStates];
-    float factor[kMaxStates] = {};
-    for (int slot = 0; slot < kMaxStates; ++slot)
+    // States of two blocks, of which one is without codes yet, and where those go; at first, nowhere.
+    alignas(64) float buffer[2][kMaxStates][kBlockElems] = {};
+    alignas(64) uint8_t nowhere[kBlockElems];
+    uint8_t *codes[kMaxStates], *pending_codes[kMaxStates];
+    typename Codec::Unit *units[kMaxStates];
+    typename Codec::Scale pending_scales[kMaxStates][kUnits] = {};
+    for (int slot = 0; slot < kMaxStates; ++slot) {
         codes[slot] = static_cast<uint8_t *>(t.state[slot]);
-    int64_t skipped = 0, pending = -1;  // the block in buffer[!turn] that has no codes yet
+        units[slot] = Codec::units(t, slot);
+        pending_codes[slot] = nowhere;
+    }
+    int64_t skipped = 0;
     int turn = 0;
     Block<Lanes, R> b;
-    const auto encode = [&](int64_t i) {
-        for_each_slot<R::kWrites>([&](auto slot) {
-            Lanes::encode(code_map(state_map(R::kSigned, slot)), buffer[!turn][slot] + i, kGroup,
-                          factor[slot], codes[slot] + pending * kBlockElems + i);
+    const auto encode_pending = [&](int64_t group) TARPON_INLINE {
+        for_each_slot<R::kWrites>([&](auto slot) TARPON_INLINE {
+            Codec::encode(slot, buffer[!turn][slot] + group,
+                          pending_scales[slot][group / Codec::kUnitElems],
+                          pending_codes[slot] + group);
         });
     };
     for (int64_t block = first; block < last; ++block) {
@@ -284,34 +340,49 @@ int64_t step_whole_blocks(const TensorEntry &t, const Coefficients &coefficients
             ++skipped;
             continue;
         }
-        for (int slot = 0; slot < kMaxStates; ++slot)
-            b.state[slot] = buffer[turn][slot];
-        typename Lanes::Key largest[kMaxStates] = {};
-        for (int64_t group = 0; group < kBlockElems; group += kGroup) {
-            for_each_slot<R::kReads>([&](auto slot) {
-                Lanes::decode(code_map(state_map(R::kSigned, slot)), codes[slot] + b.base + group,
-                              kGroup, t.absmax[slot][block], buffer[turn][slot] + group);
+        const float *norms = t.inverse_norms ? t.inverse_norms + b.base % t.columns : nullptr;
+        typename Codec::Range range[kMaxStates][kUnits];
+        for (int64_t group = 0; group < kBlockElems; group += kPad) {
+            F state[kMaxStates][kPad / Lanes::kWidth];
+            typename Codec::Range group_range[kMaxStates];
+            const int64_t unit = group / Codec::kUnitElems;
+            for_each_slot<R::kReads>([&](auto slot) TARPON_INLINE {
+                Codec::decode(slot, codes[slot] + b.base + group,
+                              units[slot][block * kUnits + unit], state[slot]);
             });
-            for_each_vector(b, t, c, group, group + kGroup, [&](int64_t i, F p, F delta, F *s) {
+            repeat<kWides>([&](auto w) TARPON_INLINE {
+                const int64_t i = group + w * kWidth;
+                const Wide p = Lanes::load_wide(b.param + i);
+                const Wide g = Lanes::load_wide(b.grad + i) * Wide(c.grad_multiplier);
+                Wide s[kMaxStates];
+                for_each_slot<R::kReads>([&](auto slot) TARPON_INLINE {
+                    s[slot] = Lanes::joined(state[slot] + w * kWidth / Lanes::kWidth);
+                });
+                const Wide norm = norms ? Lanes::load_wide(norms + i) : Wide(1.0f);
+                const Wide delta = R::delta(p, g, s, c, norm);
                 if constexpr (R::kMoves) Lanes::store(b.param + i, p - delta);
-                for_each_slot<R::kWrites>([&](auto slot) {
+                for_each_slot<R::kWrites>([&](auto slot) TARPON_INLINE {
                     Lanes::store(buffer[turn][slot] + i, s[slot]);
-                    largest[slot] = Lanes::larger_key(largest[slot], s[slot]);
+                    group_range[slot].add(s[slot]);
                 });
             });
-            if (pending >= 0) encode(group);
+            for_each_slot<R::kWrites>(
+                [&](auto slot) TARPON_INLINE { range[slot][unit].add(group_range[slot]); });
+            encode_pending(group);
         }
         if constexpr (R::kMoves) store_param<Lanes>(t, b.base, b.n, b.param, rounding);
-        for_each_slot<R::kWrites>([&](auto slot) {
-            const float absmax = lanes::as_float(Lanes::largest_of(largest[slot]));
-            t.absmax[slot][block] = absmax;
-            factor[slot] = reciprocal_absmax(absmax);
+        for_each_slot<R::kWrites>([&](auto slot) TARPON_INLINE {
+            for (int unit = 0; unit < kUnits; ++unit) {
+                const typename Codec::Unit made = range[slot][unit].unit();
+                units[slot][block * kUnits + unit] = made;
+                pending_scales[slot][unit] = Codec::scale(made);
+            }
+            pending_codes[slot] = codes[slot] + b.base;
         });
-        pending = block;
         turn = !turn;
     }
-    for (int64_t group = 0; pending >= 0 && group < kBlockElems; group += kGroup)
-        encode(group);
+    for (int64_t group = 0; group < kBlockElems; group += kPad)
+        encode_pending(group);
     return skipped;
 }
 
@@ -328,28 +399,16 @@ int64_t step_any_blocks(const TensorEntry &t, const Coefficients &coefficients,
             ++skipped;
             continue;
         }
-        // The padding's states are zeros before a step but need not be after it.
-        const bool whole = b.n == padded(b.n);
-        typename Lanes::Key largest[kMaxStates] = {};
         for_each_vector(b, t, c, 0, padded(b.n), [&](int64_t i, F p, F delta, const F *s) {
             if constexpr (R::kMoves) Lanes::store(b.param + i, p - delta);
-            for (int slot = 0; slot < kMaxStates; ++slot) {
-                if (R::kWrites >> slot & 1) {
-                    Lanes::store(b.state[slot] + i, s[slot]);
-                    largest[slot] = Lanes::larger_key(largest[slot], s[slot]);
-                }
-            }
+            for_each_slot<R::kWrites>([&](auto slot) { Lanes::store(b.state[slot] + i, s[slot]); });
         });
         if constexpr (R::kMoves) store_param<Lanes>(t, b.base, b.n, b.param, rounding);
-        for (int slot = 0; slot < kMaxStates; ++slot) {
-            if (R::kWrites >> slot & 1) {
-                std::fill(b.state[slot] + b.n, b.state[slot] + padded(b.n), 0.0f);
-                const uint32_t key = whole ? Lanes::largest_of(largest[slot])
-                                           : Lanes::largest_key(b.state[slot], padded(b.n));
-                store_state<Lanes>(t, slot, R::kSigned, b.base, b.n, b.state[slot],
-                                   lanes::as_float(key), rounding);
-            }
-        }
+        for_each_slot<R::kWrites>([&](auto slot) TARPON_INLINE {
+            // The padding's states are zeros before a step but need not be after it.
+            std::fill(b.state[slot] + b.n, b.state[slot] + padded(b.n), 0.0f);
+            store_state<Lanes, R::kSigned>(t, slot, b.base, b.n, b.state[slot], rounding);
+        });
     }
     return skipped;
 }
@@ -359,10 +418,17 @@ int64_t step_blocks(const TensorEntry &t, const Coefficients &c, const Rounding 
                     int64_t first, int64_t last) noexcept {
     int64_t skipped = 0;
     if constexpr (R::kWrites != 0) {
-        if (t.format == StateFormat::kDynamic8 && !rounding.stochastic_states) {
+        if (t.format != StateFormat::kF32 && !rounding.stochastic_states) {
             const int64_t whole = std::clamp(t.elems / kBlockElems, first, last);
-            skipped = step_whole_blocks<Lanes, R>(t, c, rounding, first, whole);
-            first = whole;
+            if (t.format == StateFormat::kDynamic8) {
+                using Codec = Dynamic8Codec<Lanes, R::kSigned>;
+                skipped = step_whole_blocks<Lanes, R, Codec>(t, c, rounding, first, whole);
+                first = whole;
+            } else if constexpr (std::is_same_v<R, AdamRule>) {
+                using Codec = Fp8Codec<Lanes>;
+                skipped = step_whole_blocks<Lanes, R, Codec>(t, c, rounding, first, whole);
+                first = whole;
+            }
         }
     }
     return skipped + step_any_blocks<Lanes, R>(t, c, rounding, first, last);
@@ -428,6 +494,25 @@ inline void unpack_halves(const uint8_t *packed, int64_t n, uint8_t *codes) {
 
 constexpr int64_t kMaxBlockElems = 4096;
 
+// Calls body with the map as a constant.
+template <class Body>
+void with_map(MapKind kind, const Body &body) {
+    switch (kind) {
+        case MapKind::kDynamicSigned:
+            return body(std::integral_constant<MapKind, MapKind::kDynamicSigned>{});
+        case MapKind::kDynamicUnsigned:
+            return body(std::integral_constant<MapKind, MapKind::kDynamicUnsigned>{});
+        case MapKind::kLinear:
+            return body(std::integral_constant<MapKind, MapKind::kLinear>{});
+        case MapKind::kFp8E4M3:
+            return body(std::integral_constant<MapKind, MapKind::kFp8E4M3>{});
+        case MapKind::kDynamic4:
+            return body(std::integral_constant<MapKind, MapKind::kDynamic4>{});
+        case MapKind::kNormalFloat4:
+            return body(std::integral_constant<MapKind, MapKind::kNormalFloat4>{});
+    }
+}
+
 template <class Lanes>
 void quantize_blocks(const BlockwiseJob &job, int64_t first, int64_t last) noexcept {
     const CodeMap &map = *job.map;
@@ -438,11 +523,15 @@ void quantize_blocks(const BlockwiseJob &job, int64_t first, int64_t last) noexc
         const int64_t base = block * job.block_elems;
         const int64_t n = std::min(job.block_elems, job.elems - base);
         const float *source = widened<Lanes>(job.values, job.dtype, base, n, values);
-        const float absmax = lanes::as_float(Lanes::largest_key(source, padded(n)));
+        const float absmax = lanes::as_float(largest_bits<Lanes>(source, padded(n)));
         job.absmax[block] = absmax;
         const bool direct = !halves && n % kPad == 0;
-        Lanes::encode(map, source, padded(n), reciprocal_absmax(absmax),
-                      direct ? job.codes + base : codes);
+        const float factor = reciprocal_absmax(absmax);
+        uint8_t *out = direct ? job.codes + base : codes;
+        with_map(map.kind, [&](auto kind) {
+            for (int64_t i = 0; i < n; i += kPad)
+                Lanes::encode_64(kind, source + i, factor, out + i);
+        });
         if (halves) {
             pack_halves(codes, n, job.codes + base / 2);
         } else if (!direct) {
@@ -453,6 +542,7 @@ void quantize_blocks(const BlockwiseJob &job, int64_t first, int64_t last) noexc
 
 template <class Lanes>
 void dequantize_blocks(const BlockwiseJob &job, int64_t first, int64_t last) noexcept {
+    using F = typename Lanes::F;
     const CodeMap &map = *job.map;
     const bool halves = is_four_bit(map.kind);
     alignas(64) float values[kMaxBlockElems];
@@ -471,7 +561,14 @@ void dequantize_blocks(const BlockwiseJob &job, int64_t first, int64_t last) noe
         if (source == codes) std::fill(codes + n, codes + padded(n), uint8_t{0});
         const bool direct = job.dtype == Dtype::kF32 && n % kPad == 0;
         float *out = direct ? static_cast<float *>(job.values) + base : values;
-        Lanes::decode(map, source, padded(n), job.absmax[block], out);
+        with_map(map.kind, [&](auto kind) {
+            for (int64_t i = 0; i < n; i += kPad) {
+                F decoded[kPad / Lanes::kWidth];
+                Lanes::decode_64(kind, source + i, job.absmax[block], decoded);
+                for (int v = 0; v < kPad / Lanes::kWidth; ++v)
+                    Lanes::store(out + i + v * Lanes::kWidth, decoded[v]);
+            }
+        });
         narrowed<Lanes>(out, n, job.values, job.dtype, base);
     }
 }
