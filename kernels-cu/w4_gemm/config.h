@@ -154,7 +154,4 @@ inline constexpr TileShapes kShapes[][2] = {TARPON_W4_GEMM_FORMATS(TARPON_W4_GEM
 
 }  // namespace detail
 
-// Of the flag by which a CTA announces its partial sums.
-inline constexpr int kFlagBytes = 8;
-
 }  // namespace tarpon::w4_gemm

@@ -2,9 +2,6 @@
 // g++ for the simulator.
 #include "w4_gemm/launch.h"
 
-#include <atomic>
-#include <bit>
-
 #include "w4_gemm/kernels.h"
 #include "w4_gemm/sm80_stage.cuh"
 
@@ -21,16 +18,6 @@ const Kernel &kernel_of(FormatId format, Activation activation, bool grouped, in
     }
     static constexpr Kernel kNone{};
     return kNone;
-}
-
-// A number that no other launch of this process gets, mixed (splitmix64) so that it does not look
-// like anything that arbitrary workspace contents are likely to hold.
-Flag new_ticket() {
-    static std::atomic<uint64_t> count{0};
-    uint64_t z = (count.fetch_add(1, std::memory_order_relaxed) + 1) * 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return std::bit_cast<Flag>(z ^ (z >> 31));
 }
 
 bool is_vector_aligned(const void *address, int64_t row_elems) {
@@ -58,7 +45,7 @@ cudaError_t run(const Weights &weights, Activation activation, const Choice &cho
     const Partition work = partition(
         {operands.m, weights.n, weights.k, weights.groups, weights.format, choice.deterministic},
         tile);
-    auto *flags = static_cast<Flag *>(operands.workspace);
+    auto *flags = static_cast<Ticket *>(operands.workspace);
     auto *partials = static_cast<unsigned char *>(operands.workspace) + flags_bytes(choice.grid);
     Params p{};
     p.x = operands.x;

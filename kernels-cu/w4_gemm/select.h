@@ -4,6 +4,7 @@
 // Callers: native/src/cuda/linear.cc (which sizes the workspace, too), explain.h, bench.cu.
 #pragma once
 
+#include "common/ticket.h"
 #include "w4_gemm/partition.h"
 
 namespace tarpon::w4_gemm {
@@ -239,7 +240,7 @@ constexpr Choice select(const Problem &problem, const DeviceProps &device) {
 inline constexpr int64_t kWorkspaceAlign = 256;
 
 constexpr int64_t flags_bytes(int64_t grid) {
-    return ceil_div(grid * kFlagBytes, kWorkspaceAlign) * kWorkspaceAlign;
+    return ceil_div(grid * int64_t{sizeof(Ticket)}, kWorkspaceAlign) * kWorkspaceAlign;
 }
 
 constexpr int64_t launch_workspace_bytes(const TileShape &tile, int64_t grid) {

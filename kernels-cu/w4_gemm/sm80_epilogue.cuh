@@ -92,7 +92,7 @@ TARPON_DEVICE void hand_over(const Accumulators<Config> &acc, const Params &p, i
 template <class Config>
 TARPON_DEVICE void take_over(Accumulators<Config> &acc, const Params &p, int stripe) {
     if (ptx::thread_idx() == 0) {
-        Flag *flag = &p.flags[stripe];
+        Ticket *flag = &p.flags[stripe];
         while (ptx::ld_acquire(&flag->low) != p.ticket.low ||
                ptx::ld_acquire(&flag->high) != p.ticket.high) {
         }

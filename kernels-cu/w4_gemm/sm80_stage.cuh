@@ -7,6 +7,7 @@
 #include "common/launch.cuh"
 #include "common/layout.h"
 #include "common/ptx.cuh"
+#include "common/ticket.h"
 #include "w4_gemm/config.h"
 #include "w4_gemm/pack.h"
 #include "w4_gemm/sparse_pack.h"
@@ -21,13 +22,6 @@ struct alignas(sizeof(T) * kCount) Pack {
 using Words = Pack<uint32_t, 4>;
 using Floats = Pack<float, 4>;
 
-// Announces that a stripe's partial sums are in the workspace: it then holds the run's ticket. Two
-// words, because acquire loads are 32 bits wide; together they are never equal by accident.
-struct Flag {
-    int32_t low, high;
-};
-static_assert(sizeof(Flag) == kFlagBytes);
-
 struct Params {
     const void *x;              // T [m, k]
     const int32_t *gather;      // [k]: row i of W takes column gather[i] of x; null: column i
@@ -39,9 +33,9 @@ struct Params {
     const float *bias;          // [64 * n_units], or null
     const void *residual;       // T [m, n], or null; may be y
     void *y;                    // T [m, n]
-    Flag *flags;                // [grid]
+    Ticket *flags;              // [grid]: a stripe whose partial sums are there has the ticket
     Floats *partials;           // [grid, BLOCK_M * BLOCK_N / 4], in fragment order
-    Flag ticket;
+    Ticket ticket;
     int total_tiles, stripe_tiles;
     int m, n, k;
     int k_units, n_units;  // of kUnitRows rows and of 64 columns
