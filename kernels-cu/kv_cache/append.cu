@@ -30,7 +30,9 @@ cudaError_t run(const AppendParams &p, cudaStream_t stream) {
                       unsigned(std::min(p.tokens, kMaxBlocks)), kKernelThreads,
                       append_rotatekv_bytes<kHeadDim>(f.kv_heads), stream, p);
     }
-    return launch(sm80_kv_append_kernel<kHeadDim>, blocks_for(p.tokens * f.kv_heads),
+    const int64_t blocks = (p.tokens + p.tile.tokens - 1) / p.tile.tokens *
+                           ((f.kv_heads + p.tile.heads - 1) / p.tile.heads);
+    return launch(sm80_kv_append_kernel<kHeadDim>, unsigned(std::min(blocks, kMaxBlocks)),
                   kKernelThreads, sizeof(AppendStorage<kHeadDim>), stream, p);
 }
 

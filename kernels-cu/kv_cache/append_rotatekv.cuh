@@ -28,6 +28,29 @@ TARPON_DEVICE void rotate_shared(const PlanParams &plan, float *keys) {
         ptx::st_shared(&keys[v.channel(i)], v.x[i]);
 }
 
+// [warp] The key in `row`, a head's share of the reordered channels, to its place.
+template <int kHeadDim>
+TARPON_DEVICE void store_key(const PlanParams &plan, const float *row, const TokenPlace &t,
+                             int head) {
+    const Format &f = plan.format;
+    uint8_t *block = t.page + int64_t{head} * plan.layout.bytes;
+    uint32_t codes[HeadVector<kHeadDim>::kElems];
+    const StoredRange range = encode_vector<kHeadDim, Scheme::kRotatekv>(
+        row, f.k_bits, [](int position) { return position; }, codes);
+    const auto store = [&](int width, int shift, uint8_t *plane) {
+        auto *words = reinterpret_cast<uint32_t *>(plane);
+        pack_plane<kHeadDim>(codes, width, shift, [&](int w, uint32_t word) {
+            ptx::st_global(&words[k_word_index(kHeadDim, width, t.place, w)], word);
+        });
+    };
+    uint8_t *plane = block + plan.layout.k_codes;
+    store(f.k_bits == 3 ? 2 : f.k_bits, 0, plane);
+    if (f.k_bits == 3) store(1, 2, plane + f.page_tokens * kHeadDim / 4);
+    if (has_scales(f.k_bits))
+        store_range<kHeadDim, Scheme::kRotatekv>(f, block + plan.layout.k_scales,
+                                                 block + plan.layout.k_zeros, t.place, range);
+}
+
 template <int kHeadDim>
 TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kKernelThreads, 4)
     sm80_kv_append_rotatekv_kernel(AppendParams p) {
@@ -65,8 +88,7 @@ TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kKernelThreads, 4)
             for (int i = 0; Head::owns() && i < Head::kElems; ++i)
                 x[i] = ptx::ld_shared(&keys[ptx::ld_global_nc(&order[Head::channel(i)])]);
             share_vector<kHeadDim>(row, x);
-            store_key_codes<kHeadDim, Scheme::kRotatekv>(
-                plan, row, t.place, t.page + int64_t{head} * plan.layout.bytes);
+            store_key<kHeadDim>(plan, row, t, head);
             ptx::sync_warp();
         }
         ptx::sync_threads();

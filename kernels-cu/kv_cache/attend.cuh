@@ -239,8 +239,10 @@ TARPON_DEVICE int attend_turned(const AttendParams &p, const Work &work,
         for (int tile = 0; tile < kChunkTiles; ++tile) {
             ptx::sync_threads();  // the tile before has been scored, and its values added
             keys.turn(tile);
-            if (keys.has_chunk())
-                softmax.score_turned(keys.keys(), keys.first_channel(), tile, scores);
+            if (keys.has_chunk()) {
+                softmax.score_turned(storage.queries[keys.head()], keys.keys(),
+                                     keys.first_channel(), tile, scores);
+            }
         }
         if (!keys.has_chunk()) continue;
         ptx::sync_warp();

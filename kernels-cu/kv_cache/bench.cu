@@ -179,8 +179,8 @@ class Bench {
         p.q_scale = float(std::numbers::log2e / std::sqrt(double(f.head_dim)));
         const int64_t groups = int64_t(load.batch) * f.kv_heads * p.row_blocks;
         p.splits = select_splits(groups, load.length, device_.multiProcessorCount);
-        const DeviceArray workspace(attend_workspace_bytes(groups * p.splits, 1, f.head_dim, p.group),
-                                    4);
+        const DeviceArray workspace(
+            attend_workspace_bytes(groups * p.splits, 1, f.head_dim, p.group), 4);
         p.flags = workspace.as<tarpon::Ticket>();
         p.partials = workspace.as<float>() + flags_bytes(groups * p.splits) / 4;
         check(prepare_attend(f, p.group, false), "prepare_attend");
@@ -208,6 +208,7 @@ class Bench {
         const DeviceArray device_slots(slots), device_positions(positions);
         p.vectors = true;
         p.tokens = tokens;
+        p.tile = select_append(tokens, f.kv_heads, device_.multiProcessorCount);
         p.slots = device_slots.as<int64_t>();
         p.positions = device_positions.as<int32_t>();
         return time_us(copies, [&](int i) {

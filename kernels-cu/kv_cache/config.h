@@ -105,6 +105,23 @@ constexpr StageLayout recent_stage(const Format &f, int room_bytes) {
     return s;
 }
 
+// ---- Append -----------------------------------------------------------------------------------
+
+// Whole tiles of all heads share their angles and fill whole sectors of the page. Where they would
+// leave processors idle a block takes fewer heads, and then fewer tokens.
+constexpr AppendTile select_append(int64_t tokens, int kv_heads, int processors) {
+    AppendTile tile{kAppendTokens, kv_heads};
+    const auto blocks = [&] {
+        return (tokens + tile.tokens - 1) / tile.tokens *
+               ((kv_heads + tile.heads - 1) / tile.heads);
+    };
+    while (tile.heads > 1 && blocks() < 4 * processors)
+        tile.heads = (tile.heads + 1) / 2;
+    while (tile.tokens > 2 && blocks() < 4 * processors)
+        tile.tokens /= 2;
+    return tile;
+}
+
 // ---- Splits -----------------------------------------------------------------------------------
 
 // The keys of a sequence are cut into equal runs, so that few sequences fill the device and long

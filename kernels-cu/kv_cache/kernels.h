@@ -46,8 +46,16 @@ struct PlanParams {
     int sink_tokens, window_tokens, ring_tokens;
 };
 
+// What a block of append takes in mode tarpon: tokens that follow one another, at most
+// kAppendTokens, and heads.
+inline constexpr int kAppendTokens = kTileTokens;
+struct AppendTile {
+    int tokens, heads;
+};
+
 struct AppendParams {
     PlanParams plan;
+    AppendTile tile;
     const void *k, *v;  // [tokens, kv_heads, head_dim]
     bool vectors;       // both are multiples of 16 bytes
     int64_t tokens;

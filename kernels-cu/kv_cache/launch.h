@@ -15,7 +15,7 @@ cudaError_t prepare_append(const Format &format);
 // queries times heads of a group.
 cudaError_t prepare_attend(const Format &format, int max_query_rows, bool has_recent);
 
-// Hot: one launch each, tokens >= 1.
+// Hot: one launch each, tokens >= 1. params.tile: select_append() of config.h.
 cudaError_t append(const AppendParams &params, cudaStream_t stream);
 cudaError_t dequantize(const DequantizeParams &params, cudaStream_t stream);
 

@@ -31,7 +31,7 @@ struct Softmax {
     static constexpr int kRowTiles = Config::kRowTiles, kHeadDim = Config::kHeadDim;
     static constexpr int kGroups = Config::kValueGroups;
 
-    uint32_t queries[kRowTiles][Config::kPairs];
+    uint32_t queries[kRowTiles][Config::kPairs];  // mode tarpon
     float dot_factor[kRowTiles][2], dot_offset[kRowTiles][2], constant[kRowTiles][2];
     int low[kRowTiles][2], high[kRowTiles][2];
     float top[kRowTiles][2], sum[kRowTiles][2];  // sum: of this lane's keys
@@ -54,7 +54,7 @@ struct Softmax {
         TARPON_UNROLL
         for (int t = 0; t < kRowTiles; ++t) {
             TARPON_UNROLL
-            for (int i = 0; i < Config::kPairs; ++i)
+            for (int i = 0; !Config::kTurnsKeys && i < Config::kPairs; ++i)
                 queries[t][i] = ptx::ld_shared(&storage.queries[head][t][i][ptx::lane_id()]);
             TARPON_UNROLL
             for (int c = 0; c < 2; ++c) {
@@ -94,12 +94,14 @@ struct Softmax {
 
     // [warp] Scores of a tile of keys that have been turned back, floats [head_dim][16 tokens] from
     // channel `first` of a rotation on (turned_keys.cuh). Queries take two columns, and keys two
-    // products: what they are rounded to, and what that takes away.
-    TARPON_DEVICE void score_turned(const float *keys, int first, int tile, Scores &scores) {
+    // products: what they are rounded to, and what that takes away. `operands`: of the head, left in
+    // shared memory, since registers are short.
+    TARPON_DEVICE void score_turned(const uint32_t (&operands)[kRowTiles][Config::kPairs][32],
+                                    const float *keys, int first, int tile, Scores &scores) {
         const int g = ptx::lane_id() / 4, m = ptx::lane_id() % 4;
         float sums[kRowTiles][4] = {};
-        TARPON_UNROLL
-        for (int step = 0; step < kHeadDim / 16; ++step) {
+        TARPON_NO_UNROLL  // loads of many steps ahead would take more registers than there are
+            for (int step = 0; step < kHeadDim / 16; ++step) {
             uint32_t a[4], rest[4];
             TARPON_UNROLL
             for (int i = 0; i < 2; ++i) {
@@ -114,7 +116,8 @@ struct Softmax {
             }
             TARPON_UNROLL
             for (int t = 0; t < kRowTiles; ++t) {
-                const uint32_t b[2] = {queries[t][2 * step], queries[t][2 * step + 1]};
+                const uint32_t b[2] = {ptx::ld_shared(&operands[t][2 * step][ptx::lane_id()]),
+                                       ptx::ld_shared(&operands[t][2 * step + 1][ptx::lane_id()])};
                 ptx::mma_m16n8k16<half_t>(sums[t], a, b);
                 ptx::mma_m16n8k16<half_t>(sums[t], rest, b);
             }

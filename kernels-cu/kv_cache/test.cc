@@ -284,6 +284,7 @@ class Cache {
         p.k = keep(k), p.v = keep(v);
         p.vectors = true;
         p.tokens = int64_t(slots.size());
+        p.tile = select_append(p.tokens, f.kv_heads, 6);
         p.slots = keep(slots);
         p.positions = keep(positions);
         p.rows = keep(rows);

@@ -4,7 +4,8 @@
 // but between the passes:
 //
 //     add_strips   runs of channels: codes, and butterflies of the small strides      -> floats
-//     add_columns  channels that stand a run apart: the larger strides, or the base matrix
+//     add_columns  channels that stand a run apart: the larger strides, or the base matrix; in two
+//                  passes if the runs are many
 //     turn_pairs   RoPE
 //
 // The caller synchronises the block between them.
@@ -28,7 +29,18 @@ TARPON_DEVICE int key_at(int channel, int token) {
 
 template <int kHeadDim, int kHeads>
 class KeyTile {
+    static constexpr int kChannels = kHeadDim * kHeads, kThreads = 32 * kHeads;
+    static constexpr int kBase = HeadVector<kHeadDim>::kBase;
+    static constexpr int kStrip = kBase > 1 ? kChannels / kBase : kChannels <= 64 ? 8 : 16;
+    static constexpr int kStrips = kChannels / kStrip;
+    static_assert(kStrip * kStrips == kChannels && kHeadDim % kStrip == 0);
+    // How many strips a pass joins: the accumulators leave registers for 32 values.
+    static constexpr int kJoined = kStrips <= 32 ? kStrips : 8;
+
   public:
+    static constexpr int kColumnPasses = kJoined == kStrips ? 1 : 2;
+    static_assert(kJoined == kStrips || kJoined * kJoined == kStrips);
+
     // `keys`: the floats of the rotation's first head.
     TARPON_DEVICE KeyTile(const PlanParams &plan, float *keys)
         : plan_(plan), keys_(keys), thread_(ptx::thread_idx() % kThreads) {}
@@ -52,22 +64,9 @@ class KeyTile {
         }
     }
 
-    TARPON_DEVICE void add_columns() {
-        for (int task = thread_; task < kStrip * kTileTokens; task += kThreads) {
-            const int column = task / kTileTokens, token = task % kTileTokens;
-            float x[kStrips];
-            TARPON_UNROLL
-            for (int i = 0; i < kStrips; ++i)
-                x[i] = ptx::ld_shared(at(i * kStrip + column, token));
-            if constexpr (kBase > 1) {
-                multiply_base(plan_.base_rows, x);
-            } else {
-                hadamard::register_stages<1, kStrips, kStrips>(x);
-            }
-            TARPON_UNROLL
-            for (int i = 0; i < kStrips; ++i)
-                ptx::st_shared(at(i * kStrip + column, token), x[i]);
-        }
+    // pass: 0 .. kColumnPasses - 1.
+    TARPON_DEVICE void add_columns(int pass) {
+        pass == 0 ? join<kStrip>() : join<kStrip * kJoined>();
     }
 
     // `position`: of the first token.
@@ -88,14 +87,28 @@ class KeyTile {
     }
 
   private:
-    static constexpr int kChannels = kHeadDim * kHeads, kThreads = 32 * kHeads;
-    static constexpr int kBase = HeadVector<kHeadDim>::kBase;
-    static constexpr int kStrip = kBase > 1          ? kChannels / kBase
-                                  : kChannels <= 64  ? 8
-                                  : kChannels <= 256 ? 16
-                                                     : 32;
-    static constexpr int kStrips = kChannels / kStrip;
-    static_assert(kStrip * kStrips == kChannels && kStrips <= 32 && kHeadDim % kStrip == 0);
+    // Channels kStride apart, kJoined of them; nothing where kStride is beyond the last.
+    template <int kStride>
+    TARPON_DEVICE void join() {
+        if constexpr (kStride < kChannels) {
+            for (int task = thread_; task < kChannels / kJoined * kTileTokens; task += kThreads) {
+                const int column = task / kTileTokens, token = task % kTileTokens;
+                const int first = column / kStride * (kStride * kJoined) + column % kStride;
+                float x[kJoined];
+                TARPON_UNROLL
+                for (int i = 0; i < kJoined; ++i)
+                    x[i] = ptx::ld_shared(at(first + i * kStride, token));
+                if constexpr (kBase > 1) {
+                    multiply_base(plan_.base_rows, x);
+                } else {
+                    hadamard::register_stages<1, kJoined, kJoined>(x);
+                }
+                TARPON_UNROLL
+                for (int i = 0; i < kJoined; ++i)
+                    ptx::st_shared(at(first + i * kStride, token), x[i]);
+            }
+        }
+    }
 
     TARPON_DEVICE float *at(int channel, int token) const {
         return keys_ + key_at<kHeadDim>(channel, token);
@@ -167,8 +180,11 @@ class TurnedKeys {
                 keys.add_strips(head_block(p_, page(), 0), first % page_tokens, w_.length - first,
                                 w_.kv_head);
             ptx::sync_threads();
-            if (has_chunk()) keys.add_columns();
-            ptx::sync_threads();
+            TARPON_UNROLL
+            for (int pass = 0; pass < keys.kColumnPasses; ++pass) {
+                if (has_chunk()) keys.add_columns(pass);
+                ptx::sync_threads();
+            }
             if (has_chunk()) keys.turn_pairs(first);
             ptx::sync_threads();
         });

@@ -131,6 +131,45 @@ TARPON_DEVICE Spread shared_spread(const float *row) {
     return s;
 }
 
+// a + b rounded down.
+TARPON_DEVICE float add_down(float a, float b) {
+#ifdef __CUDA_ARCH__
+    return __fadd_rd(a, b);
+#else
+    const float nearest = a + b;
+    return double(nearest) - double(b) > double(a) ? std::nextafter(nearest, -INFINITY) : nearest;
+#endif
+}
+
+// grid_code() and grid_level() of scheme.h without conversions, which GPUs do at an eighth of the
+// rate of additions: a sum with 1.5 * 2^23, rounded down, has the floor of a small number in its
+// lowest bits.
+class GridCode {
+  public:
+    TARPON_DEVICE GridCode(float x, float inverse, int bits) : half_(1 << (bits - 1)) {
+        const float half = float(half_), scaled = mul_rn(x, inverse);
+        const float within = fminf(fmaxf(scaled, -half), half - 1);
+        floor_ = add_down(within, kUnit);
+    }
+    TARPON_DEVICE uint32_t code() const {
+#ifdef __CUDA_ARCH__
+        const uint32_t bits = __float_as_uint(floor_);
+#else
+        const uint32_t bits = std::bit_cast<uint32_t>(floor_);
+#endif
+        return bits - kUnitBits + uint32_t(half_);
+    }
+    TARPON_DEVICE float level() const {
+        return floor_ - kUnit + 0.5f;
+    }
+
+  private:
+    static constexpr float kUnit = 0x1.8p23f;
+    static constexpr uint32_t kUnitBits = 0x4b400000;
+    int half_;
+    float floor_;
+};
+
 // [warp] choose_grid() of scheme.h of what share_vector() laid out: each half of the warp tries a
 // step.
 template <int kHeadDim>
@@ -143,7 +182,7 @@ TARPON_DEVICE Grid shared_grid(const float *row, int bits) {
     TARPON_UNROLL
     for (int i = ptx::lane_id() % 16; i < kHeadDim; i += 16) {
         const float x = ptx::ld_shared(&row[i]);
-        const float level = grid_level(grid_code(x, inverse, bits), bits);
+        const float level = GridCode(x, inverse, bits).level();
         fit.dot = add_rn(fit.dot, mul_rn(x, level));
         fit.square += level * level;
     }
@@ -179,27 +218,37 @@ TARPON_DEVICE CosSin load_angle(const RopeTables &t, int position, int pair) {
                    ptx::ld_global_nc(&t.low[position % kRopeDigit * t.pairs + pair]));
 }
 
-// [warp] rope() of scheme.h.
-template <int kHeadDim>
-TARPON_DEVICE void turn_vector(const RopeTables &t, int position, float *row,
-                               float (&x)[HeadVector<kHeadDim>::kElems]) {
+// [warp] rope() of scheme.h, with the angle of each pair from angle_of(pair).
+template <int kHeadDim, class AngleOf>
+TARPON_DEVICE void turn_vector(const RopeTables &t, float *row,
+                               float (&x)[HeadVector<kHeadDim>::kElems], AngleOf angle_of) {
     using Head = HeadVector<kHeadDim>;
     if (t.pairs == 0) return;
-    share_vector<kHeadDim>(row, x);
+    const bool half = t.layout == RopeLayout::kHalf;
+    // Whole heads in halves are the usual case: a pair's channels are half a warp apart.
+    const bool by_shuffle = Head::kLanes == 32 && half && 2 * t.pairs == kHeadDim;
+    if (!by_shuffle) share_vector<kHeadDim>(row, x);
     TARPON_UNROLL
     for (int i = 0; i < Head::kElems; ++i) {
+        const float across = by_shuffle ? ptx::shfl_xor(x[i], 16) : 0.0f;
         const int channel = Head::channel(i);
         if (channel >= 2 * t.pairs) continue;
-        const bool half = t.layout == RopeLayout::kHalf;
         const int pair = half ? (channel < t.pairs ? channel : channel - t.pairs) : channel / 2;
         const bool first = channel == rope_first(t, pair);
-        const float other =
-            ptx::ld_shared(&row[first ? rope_second(t, pair) : rope_first(t, pair)]);
-        const CosSin angle = load_angle(t, position, pair);
+        const int partner = first ? rope_second(t, pair) : rope_first(t, pair);
+        const float other = by_shuffle ? across : ptx::ld_shared(&row[partner]);
+        const CosSin angle = angle_of(pair);
         const float turned = mul_rn(other, angle.sin);
         x[i] = add_rn(mul_rn(x[i], angle.cos), first ? -turned : turned);
     }
     ptx::sync_warp();
+}
+
+// [warp] The same at a position.
+template <int kHeadDim>
+TARPON_DEVICE void turn_vector(const RopeTables &t, int position, float *row,
+                               float (&x)[HeadVector<kHeadDim>::kElems]) {
+    turn_vector<kHeadDim>(t, row, x, [&](int pair) { return load_angle(t, position, pair); });
 }
 
 // [warp] x becomes H x: transform_reference() of hadamard/ref.h.

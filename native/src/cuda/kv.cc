@@ -75,6 +75,7 @@ class Sm80Kv final : public KvPlan {
                          const Stream *stream) const noexcept override {
         AppendParams p{};
         p.plan = plan_;
+        p.tile = select_append(a.tokens, problem_.format.kv_heads, processors_);
         p.k = a.k, p.v = a.v;
         p.vectors = vector_aligned(a.k, a.v);
         p.tokens = a.tokens;
