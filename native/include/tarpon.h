@@ -802,10 +802,9 @@ TARPON_API void tarpon_optim_destroy(tarpon_optim *optim);
  * in a graph. Arrays are in device memory. One append and any number of attends may not overlap on
  * the same pages; otherwise plans are thread-safe.
  *
- * Devices: the CPU has both modes; CUDA, and the simulator, have TARPON_KV_MODE_TARPON and return
- * TARPON_ERROR_UNSUPPORTED for the other from tarpon_kv_create(). There the numbers in arrays are not
- * checked, since they are in device memory: slots, positions, rows, lengths, tables and indices in
- * range are the caller's duty.
+ * Devices: all have both modes, all widths and head sizes. On CUDA, and on the simulator, the numbers
+ * in arrays are not checked, since they are in device memory: slots, positions, rows, lengths, tables,
+ * indices and lists of sinks in range are the caller's duty.
  */
 
 typedef struct tarpon_kv tarpon_kv;
