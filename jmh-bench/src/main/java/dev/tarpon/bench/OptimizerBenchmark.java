@@ -21,8 +21,8 @@ import java.util.concurrent.TimeUnit;
 
 /**
  * One step of AdamW by one implementation: 65536 parameters stay in the caches, 16 Mi do not. What
- * memory allows is {@link MemoryBenchmark}'s to tell.
- * {@link Main} runs it for all implementations, interleaved.
+ * memory allows is {@link MemoryBenchmark}'s to tell. {@link Main} runs it for all implementations,
+ * interleaved.
  */
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)

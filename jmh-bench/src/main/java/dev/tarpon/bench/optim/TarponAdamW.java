@@ -27,11 +27,7 @@ final class TarponAdamW implements AdamW {
      * @param borders where in the arrays the tensors begin, and the end of the last
      */
     TarponAdamW(
-            Device device,
-            StateFormat format,
-            float[] parameter,
-            float[] gradient,
-            int[] borders) {
+            Device device, StateFormat format, float[] parameter, float[] gradient, int[] borders) {
         this.borders = borders;
         stream = device.createStream();
         List<Parameter> parameters = new ArrayList<>();
@@ -53,7 +49,8 @@ final class TarponAdamW implements AdamW {
     }
 
     private static Tensor copy(Device device, float[] all, int first, int end) {
-        return device.allocate(DType.F32, end - first).copyFrom(Arrays.copyOfRange(all, first, end));
+        return device.allocate(DType.F32, end - first)
+                .copyFrom(Arrays.copyOfRange(all, first, end));
     }
 
     @Override
