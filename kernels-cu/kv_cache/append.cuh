@@ -308,7 +308,9 @@ TARPON_DEVICE void store_keys(const PlanParams &plan, int count, int head,
 }
 
 template <int kHeadDim>
-TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kKernelThreads, kHeadDim == 64 || kHeadDim == 128 ? 6 : 4)
+TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(kKernelThreads, kHeadDim == 64    ? 6
+                                                        : kHeadDim == 128 ? 5
+                                                                          : 4)
     sm80_kv_append_kernel(AppendParams p) {
     auto &storage = shared_storage<AppendStorage<kHeadDim>>();
     const int heads = p.plan.format.kv_heads, head_runs = (heads + p.tile.heads - 1) / p.tile.heads;
