@@ -208,6 +208,6 @@ struct KvEncodeKernels {
     // RoPE: pairs are channels i and i + pairs if `half`, else 2i and 2i + 1.
     void (*rope)(const float *cos, const float *sin, int pairs, bool half, float *x);
 };
-extern const KvEncodeKernels kScalarEncodeKv, kAvx512EncodeKv;
+extern const KvEncodeKernels kScalarEncodeKv, kAvx2EncodeKv, kAvx512EncodeKv;
 
 }  // namespace tarpon::cpu

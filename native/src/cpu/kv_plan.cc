@@ -30,6 +30,11 @@ KvKernels kv_kernels(Isa isa) {
     return kernels;
 }
 
+const KvEncodeKernels &encode_kernels(Isa isa) {
+    if (isa >= Isa::kAvx512) return kAvx512EncodeKv;
+    return isa == Isa::kAvx2 ? kAvx2EncodeKv : kScalarEncodeKv;
+}
+
 }  // namespace
 
 KvCpuPlan::KvCpuPlan(CpuDevice &device, KvProblem problem)
@@ -37,7 +42,7 @@ KvCpuPlan::KvCpuPlan(CpuDevice &device, KvProblem problem)
       layout_(block_layout(problem_.format)),
       pool_(device.pool()),
       kernels_(kv_kernels(device.isa())),
-      encode_(device.isa() >= Isa::kAvx512 ? kAvx512EncodeKv : kScalarEncodeKv),
+      encode_(encode_kernels(device.isa())),
       hadamard_(hadamard_kernels(device.isa()).by_dtype[TARPON_F32]),
       rotation_(hadamard::decompose(problem_.format.head_dim)),
       tables_(problem_),
