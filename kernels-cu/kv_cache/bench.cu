@@ -1,5 +1,5 @@
-// Times the KV cache on a GPU: attention at each width beside width 16 in the same run, and append
-// beside a copy.
+// Times the KV cache on a GPU: attention of both modes at each width beside width 16 in the same run,
+// and append beside a copy.
 //
 //   kv_cache_gpu_bench [--bits 2:2,4:2,...] [--heads 32:8] [--head-dim 128]
 //
@@ -115,20 +115,23 @@ class Bench {
         std::printf("\nattend, batch %d, %d tokens\n%8s %10s %8s %8s %8s\n", load.batch,
                     load.length, "K:V", "us", "GB/s", "of roof", "x 16:16");
         double base = 0;
-        for (const auto &[k_bits, v_bits] : options_.bits) {
-            size_t bytes = 0;
-            const double us = attend_us(load, k_bits, v_bits, &bytes);
-            if (k_bits == 16 && v_bits == 16) base = us;
-            const double gbps = double(bytes) / us / 1e3;
-            std::printf("%5d:%-2d %10.2f %8.0f %7.0f%% %8.2f\n", k_bits, v_bits, us, gbps,
-                        100 * gbps / copy_gbps_, base / us);
+        for (const Scheme scheme : {Scheme::kTarpon, Scheme::kRotatekv}) {
+            if (scheme == Scheme::kRotatekv) std::printf("mode rotatekv\n");
+            for (const auto &[k_bits, v_bits] : options_.bits) {
+                size_t bytes = 0;
+                const double us = attend_us(load, format(k_bits, v_bits, scheme), &bytes);
+                if (k_bits == 16 && v_bits == 16 && scheme == Scheme::kTarpon) base = us;
+                const double gbps = double(bytes) / us / 1e3;
+                std::printf("%5d:%-2d %10.2f %8.0f %7.0f%% %8.2f\n", k_bits, v_bits, us, gbps,
+                            100 * gbps / copy_gbps_, base / us);
+            }
         }
     }
 
     void append_tokens(int tokens) {
         for (const auto &[k_bits, v_bits] : options_.bits) {
             size_t bytes = 0;
-            const double us = append_us(tokens, k_bits, v_bits, &bytes);
+            const double us = append_us(tokens, format(k_bits, v_bits, Scheme::kTarpon), &bytes);
             const double gbps = double(bytes) / us / 1e3;
             std::printf("append %5d tokens %2d:%-2d %10.2f us %8.0f GB/s %5.0f%% of roof\n", tokens,
                         k_bits, v_bits, us, gbps, 100 * gbps / copy_gbps_);
@@ -136,9 +139,13 @@ class Bench {
     }
 
   private:
-    PlanParams plan(int k_bits, int v_bits) const {
+    Format format(int k_bits, int v_bits, Scheme scheme) const {
+        return {options_.head_dim, options_.kv_heads, kPageTokens, k_bits, v_bits, scheme};
+    }
+
+    PlanParams plan(const Format &f) const {
         PlanParams p{};
-        p.format = {options_.head_dim, options_.kv_heads, kPageTokens, k_bits, v_bits};
+        p.format = f;
         p.layout = block_layout(p.format);
         p.element = Element::kF16;
         p.rope = {low_->as<CosSin>(), high_->as<CosSin>(), options_.head_dim / 2,
@@ -149,10 +156,19 @@ class Bench {
         return p;
     }
 
-    double attend_us(const Load &load, int k_bits, int v_bits, size_t *bytes) const {
+    double attend_us(const Load &load, const Format &f, size_t *bytes) const {
         AttendParams p{};
-        p.plan = plan(k_bits, v_bits);
-        const Format &f = p.plan.format;
+        p.plan = plan(f);
+        // Mode rotatekv: an order that scatters a rotation over all heads.
+        const int channels = f.kv_heads * f.head_dim;
+        std::vector<int32_t> order(channels);
+        for (int c = 0; c < channels; ++c)
+            order[c] = int32_t(int64_t{c} % f.kv_heads * f.head_dim + c / f.kv_heads);
+        const DeviceArray places(key_places(f, order));
+        const int heads = f.scheme == Scheme::kRotatekv ? rotatekv_group_heads(f.kv_heads) : 1;
+        p.plan.rotation_heads = heads;
+        p.plan.key_rotation_scale = float(1 / std::sqrt(double(heads * f.head_dim)));
+        p.plan.places = places.as<KeyPlace>();
         const int stride = (load.length + kPageTokens - 1) / kPageTokens;
         const size_t pages = size_t(load.batch) * stride;
         *bytes = pages * page_bytes(f);
@@ -177,10 +193,10 @@ class Bench {
         const int block = 4 * row_tiles(f.head_dim, p.group);
         p.row_blocks = (p.group + block - 1) / block;
         p.q_scale = float(std::numbers::log2e / std::sqrt(double(f.head_dim)));
-        const int64_t groups = int64_t(load.batch) * f.kv_heads * p.row_blocks;
+        const int64_t groups = int64_t(load.batch) * (f.kv_heads / heads) * p.row_blocks;
         p.splits = select_splits(groups, load.length, device_.multiProcessorCount);
         const DeviceArray workspace(
-            attend_workspace_bytes(groups * p.splits, 1, f.head_dim, p.group), 4);
+            attend_workspace_bytes(groups * p.splits, heads, f.head_dim, p.group), 4);
         p.flags = workspace.as<tarpon::Ticket>();
         p.partials = workspace.as<float>() + flags_bytes(groups * p.splits) / 4;
         check(prepare_attend(f, p.group, false), "prepare_attend");
@@ -191,10 +207,9 @@ class Bench {
         });
     }
 
-    double append_us(int tokens, int k_bits, int v_bits, size_t *bytes) const {
+    double append_us(int tokens, const Format &f, size_t *bytes) const {
         AppendParams p{};
-        p.plan = plan(k_bits, v_bits);
-        const Format &f = p.plan.format;
+        p.plan = plan(f);
         const size_t input = size_t(tokens) * f.kv_heads * f.head_dim * 2;
         const size_t pages = size_t(tokens + kPageTokens - 1) / kPageTokens;
         *bytes = 2 * input + pages * page_bytes(f) * tokens / (pages * kPageTokens);
