@@ -71,12 +71,45 @@ final class Checkpoints {
         return Integer.parseInt(checkpoint.getFileName().toString().substring("step-".length()));
     }
 
-    /** Writes a checkpoint of where the run is, and removes the older ones. */
+    /**
+     * Writes a checkpoint of where the run is, and removes the older ones.
+     *
+     * @throws IOException if it cannot be written; nothing is left of it then, and the older ones
+     *     are
+     */
     void save(Run run, TrainableLlama model, ModelOptimizer optimizer) throws IOException {
         Files.createDirectories(folder);
         Path target = folder.resolve("step-%06d".formatted(run.history().steps()));
         Path part = folder.resolve("." + target.getFileName() + ".part");
         delete(part);
+        List<Path> older = complete();
+        try {
+            write(part, run, model, optimizer);
+        } catch (IOException failure) {
+            delete(part);
+            throw new IOException(
+                    "checkpoint %s cannot be written: %s; %s"
+                            .formatted(
+                                    target,
+                                    failure.getMessage(),
+                                    older.isEmpty()
+                                            ? "there is none before it"
+                                            : "--resume goes on from " + older.getLast()),
+                    failure);
+        }
+        if (older.contains(target)) {
+            delete(part); // the same step of the same run
+            return;
+        }
+        Files.move(part, target, StandardCopyOption.ATOMIC_MOVE);
+        force(folder);
+        for (Path checkpoint : older) {
+            delete(checkpoint);
+        }
+    }
+
+    private static void write(Path part, Run run, TrainableLlama model, ModelOptimizer optimizer)
+            throws IOException {
         Files.createDirectory(part);
         model.weights().save(part);
         optimizer.save(part.resolve(OPTIMIZER_FILE));
@@ -89,16 +122,6 @@ final class Checkpoints {
                     }
                 });
         force(part);
-        List<Path> older = complete();
-        if (older.contains(target)) {
-            delete(part); // the same step of the same run
-            return;
-        }
-        Files.move(part, target, StandardCopyOption.ATOMIC_MOVE);
-        force(folder);
-        for (Path checkpoint : older) {
-            delete(checkpoint);
-        }
     }
 
     /** Puts a folder's names on disk. */

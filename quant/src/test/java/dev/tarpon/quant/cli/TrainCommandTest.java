@@ -25,6 +25,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 
 import javax.xml.parsers.DocumentBuilderFactory;
 
@@ -101,6 +102,31 @@ class TrainCommandTest {
 
     /** Runs a child process until it has a checkpoint of this step or a later one. */
     private void killAfterStep(int step, Path out, Object... arguments) throws Exception {
+        Path log = folder.resolve("child.log");
+        Process child = start(log, command(arguments));
+        try {
+            long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(TIMEOUT_SECONDS);
+            while (newest(out) < step) {
+                assertTrue(child.isAlive(), () -> "ended by itself: " + text(log));
+                assertTrue(System.nanoTime() < deadline, () -> "too slow: " + text(log));
+                Thread.sleep(2);
+            }
+        } finally {
+            child.destroyForcibly().waitFor();
+        }
+        int left = newest(out);
+        assertTrue(left >= step && left < STEPS, "killed in the middle, at step " + left);
+    }
+
+    private static Process start(Path log, List<String> command) throws IOException {
+        return new ProcessBuilder(command)
+                .redirectErrorStream(true)
+                .redirectOutput(log.toFile())
+                .start();
+    }
+
+    /** The command line in a Java process of its own. */
+    private static List<String> command(Object... arguments) {
         List<String> command = new ArrayList<>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         command.add("--enable-native-access=ALL-UNNAMED");
@@ -114,24 +140,37 @@ class TrainCommandTest {
         for (Object argument : arguments) {
             command.add(argument.toString());
         }
-        Path log = folder.resolve("child.log");
-        Process child =
-                new ProcessBuilder(command)
-                        .redirectErrorStream(true)
-                        .redirectOutput(log.toFile())
-                        .start();
-        try {
-            long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(TIMEOUT_SECONDS);
-            while (newest(out) < step) {
-                assertTrue(child.isAlive(), () -> "ended by itself: " + text(log));
-                assertTrue(System.nanoTime() < deadline, () -> "too slow: " + text(log));
-                Thread.sleep(2);
-            }
-        } finally {
-            child.destroyForcibly().waitFor();
+        return command;
+    }
+
+    /**
+     * What a full disk does to a checkpoint: the one before it stays, and the run goes on from it.
+     */
+    @Test
+    void test_train_survives_a_full_disk() throws Exception {
+        Path out = folder.resolve("out");
+        Path text = folder.resolve("text");
+        Files.writeString(text, "A document of its own.\n\n".repeat(200));
+        Object[] options =
+                train("--text", text, "--steps", STEPS, "--checkpoint-every", 2, "--out");
+        killAfterStep(2, out, with(options, out));
+        int before = newest(out);
+
+        List<String> limited =
+                new ArrayList<>(List.of("bash", "-c", "ulimit -f 64; exec \"$@\"", "bash"));
+        limited.addAll(command("train", "--resume", "--checkpoint-every", 2, "--out", out));
+        Path log = folder.resolve("limited.log");
+        Process child = start(log, limited);
+        assertTrue(child.waitFor(TIMEOUT_SECONDS, TimeUnit.SECONDS), () -> text(log));
+        assertEquals(ExitCode.FAILURE, child.exitValue(), () -> text(log));
+        String message = text(log);
+        assertTrue(message.contains("cannot be written"), message);
+        assertTrue(message.contains("--resume goes on from " + out), message);
+        assertEquals(before, newest(out));
+        try (Stream<Path> left = Files.list(out.resolve("checkpoints"))) {
+            assertEquals(1, left.count(), "nothing is left of the one that failed");
         }
-        int left = newest(out);
-        assertTrue(left >= step && left < STEPS, "killed in the middle, at step " + left);
+        CliRun.of("train", "--resume", "--out", out).succeeds();
     }
 
     private static int newest(Path out) throws IOException {
