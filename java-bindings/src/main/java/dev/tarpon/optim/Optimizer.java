@@ -364,6 +364,8 @@ public final class Optimizer implements AutoCloseable {
      * The same where the file names parameters differently, such as by their index.
      *
      * @param keys from a parameter's name to what stands before ".state1"
+     * @throws FormatException if something does not match, with both values
+     * @throws IOException if the file cannot be read
      */
     public void loadBitsandbytes(Path file, UnaryOperator<String> keys) throws IOException {
         synchronized (plan) {
