@@ -12,6 +12,7 @@
 #include "kv_cache/launch.h"
 #include "kv_cache/ref.h"
 #include "kv_cache/tables.h"
+#include "kv_cache/vector.cuh"
 #include "testing/device_buffer.h"
 #include "testing/random.h"
 #include "testing/test.h"
@@ -82,6 +83,58 @@ TARPON_TEST(test_kv_stages_fit_every_device) {
         }
     }
 }
+
+// Tiles of append are whole unless processors would be idle, and never empty.
+TARPON_TEST(test_kv_append_tiles_fill_the_device) {
+    for (int processors : {6, 108, 132}) {
+        for (int heads : {1, 3, 8, 64}) {
+            for (int64_t tokens : {1, 2, 16, 100, 8192, 100000}) {
+                const AppendTile tile = select_append(tokens, heads, processors);
+                const int64_t blocks = (tokens + tile.tokens - 1) / tile.tokens *
+                                       ((heads + tile.heads - 1) / tile.heads);
+                const bool whole = tile.tokens == kAppendTokens && tile.heads == heads;
+                const bool least = tile.tokens == 2 && tile.heads == 1;
+                CHECK(whole || least || blocks < 16 * processors, "%d tokens of %d heads",
+                      int(tokens), heads);
+                CHECK(least || blocks >= 4 * processors, "%d tokens of %d heads", int(tokens),
+                      heads);
+                CHECK(tile.tokens >= 1 && tile.tokens <= kAppendTokens && tile.heads >= 1 &&
+                          tile.heads <= heads,
+                      "%d tokens of %d heads", int(tokens), heads);
+            }
+        }
+    }
+}
+
+#ifndef __CUDACC__
+// GridCode is grid_code() and grid_level(), at every edge between codes and beside it.
+TARPON_TEST(test_kv_grid_codes_need_no_conversion) {
+    Random random(5);
+    for (int bits : {2, 3, 4, 8}) {
+        for (int i = 0; i < 20000; ++i) {
+            const float edge = float(i % 300 - 150);
+            const float inverse = i % 7 == 0    ? 1.0f
+                                  : i % 11 == 0 ? 0.0f
+                                                : float(random.uniform(0, 4));
+            const float values[] = {edge,
+                                    std::nextafter(edge, INFINITY),
+                                    std::nextafter(edge, -INFINITY),
+                                    -0.0f,
+                                    -1e-30f,
+                                    3e38f,
+                                    -3e38f,
+                                    float(random.normal())};
+            for (float x : values) {
+                const GridCode got(x, inverse, bits);
+                const uint32_t code = grid_code(x, inverse, bits);
+                CHECK_EQ(int(got.code()), int(code), "%d bits, %.9g * %.9g", bits, x, inverse);
+                CHECK_EQ(got.level(), grid_level(code, bits), "%d bits, %.9g * %.9g", bits, x,
+                         inverse);
+            }
+        }
+    }
+}
+#endif
 
 // ---- A cache on the device ----------------------------------------------------------------------
 
