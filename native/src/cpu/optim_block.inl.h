@@ -161,11 +161,14 @@ void decode_states(const TensorEntry &t, int slot, int64_t base, int64_t n, floa
     const auto *codes = static_cast<const uint8_t *>(t.state[slot]) + base;
     const typename Codec::Unit *units = Codec::units(t, slot);
     for (int64_t i = 0; i < n; i += kPad) {
-        const int64_t left = std::min<int64_t>(kPad, n - i);
-        alignas(64) uint8_t copy[kPad] = {};
-        std::memcpy(copy, codes + i, static_cast<size_t>(left));
+        const uint8_t *from = codes + i;
+        alignas(64) uint8_t padded_codes[kPad] = {};
+        if (n - i < kPad) {
+            std::memcpy(padded_codes, from, static_cast<size_t>(n - i));
+            from = padded_codes;
+        }
         typename Codec::F values[kPad * sizeof(float) / sizeof(typename Codec::F)];
-        Codec::decode(slot, copy, units[(base + i) / Codec::kUnitElems], values);
+        Codec::decode(slot, from, units[(base + i) / Codec::kUnitElems], values);
         std::memcpy(out + i, values, sizeof values);
     }
     std::fill(out + n, out + padded(n), 0.0f);
@@ -186,13 +189,15 @@ void encode_states(const TensorEntry &t, int slot, int64_t base, int64_t n, cons
         Codec::units(t, slot)[(base + i) / Codec::kUnitElems] = unit;
         const typename Codec::Scale scale = Codec::scale(unit);
         for (int64_t k = i; k < end; k += kPad) {
-            alignas(64) uint8_t made[kPad];
+            alignas(64) uint8_t padded_codes[kPad];
+            const bool full = end - k >= kPad;
+            uint8_t *to = full ? codes + k : padded_codes;
             if (rounding.stochastic_states) {
-                Codec::encode_stochastic(slot, values + k, scale, key, base + k, made);
+                Codec::encode_stochastic(slot, values + k, scale, key, base + k, to);
             } else {
-                Codec::encode(slot, values + k, scale, made);
+                Codec::encode(slot, values + k, scale, to);
             }
-            std::memcpy(codes + k, made, static_cast<size_t>(std::min<int64_t>(kPad, end - k)));
+            if (!full) std::memcpy(codes + k, to, static_cast<size_t>(end - k));
         }
     }
 }
