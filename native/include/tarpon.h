@@ -894,7 +894,7 @@ typedef struct tarpon_kv_append_args {
     const int32_t *recent_index; /* [batch]: block of each row in recent; NULL: row r has block r */
     void *pages;                 /* aligned to 64 bytes */
     int64_t page_count;
-    void *recent; /* aligned to 64 bytes; NULL if recent_bytes is 0 */
+    void *recent;                  /* aligned to 64 bytes; NULL if recent_bytes is 0 */
     const int32_t *sink_positions; /* [batch, sink_tokens], see above; NULL: the first tokens */
 } tarpon_kv_append_args;
 
@@ -931,7 +931,7 @@ typedef struct tarpon_kv_dequantize_args {
     const int32_t *recent_index; /* as in append */
     const void *pages;
     int64_t page_count;
-    const void *recent; /* NULL: sinks and window are read from the pages, too */
+    const void *recent;            /* NULL: sinks and window are read from the pages, too */
     const int32_t *sink_positions; /* as in append */
 } tarpon_kv_dequantize_args;
 
