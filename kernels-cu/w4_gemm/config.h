@@ -68,8 +68,8 @@ struct Sm80Config : Tile_ {
 
     static constexpr int kStages =
         Format::kBits == 4 ? (Tile::kBlockK >= 64 ? 4 : 6) : (Tile::kBlockK >= 64 ? 3 : 4);
-    // Register double buffering: how many stages ahead of the multiplication fragments are loaded,
-    // where the register file has room for a second set. (The stage itself may be overwritten
+    // How many stages ahead of the multiplication fragments are loaded, where the register file has
+    // room for them beside what the copies of a stage take. (The stage itself may be overwritten
     // then, so that nothing can be read from it while multiplying.)
     static constexpr int kFragmentsAhead =
         !kScalesInShared && (Tile::kBlockM == 8 || (kSparse && Tile::kBlockM != 16) ||

@@ -126,7 +126,7 @@ constexpr Cost predict(const Problem &problem, const TileShape &tile, int64_t gr
     constexpr double kOverlapLoss = 0.15;    // of what is hidden
     constexpr double kMissedSharing = 0.5;   // of weights that blocks of rows read side by side
     // Addresses, copies and loop control of 8 warps (README.md, "Instructions and bytes").
-    constexpr double kStageIssue = 8 * 32 * 100;
+    constexpr double kStageIssue = 8 * 32 * 80;
     constexpr double kIssuePerClock = 128;  // 4 schedulers x 32 lanes
     const ArchModel arch = arch_model(device.compute_capability);
     const FormatTraits &format = traits(problem.format);

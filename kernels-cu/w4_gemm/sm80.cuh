@@ -29,21 +29,18 @@ TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(Config::kThreads, Config::kBlocksPerSm)
     constexpr int kStages = Config::kStages, kAhead = Config::kFragmentsAhead;
     constexpr int kStagesAhead = kStages - 1 + kAhead;
     const uint64_t evict_first = ptx::create_policy_evict_first();
-    Cursor fetch(p, stripe.begin);
+    StageLoader<Config, T> loader(p, stripe.begin);
     const auto load_tile = [&](int tile, int slot) {
-        if (tile < stripe.end) {
-            load_stage(storage.stages[slot], p, fetch, evict_first);
-            fetch.advance(p);
-        }
+        if (tile < stripe.end) loader.load(storage.stages[slot], p, evict_first);
         ptx::cp_async_commit();  // an empty group at the end keeps the count of pending ones right
     };
-    Fragments<Config, T> fragments[1 + kAhead];
+    Fragments<Config, T> fragments;
     TARPON_NO_UNROLL  // the copies are long, and this is rare
         for (int i = 0; i < kStagesAhead; ++i) load_tile(stripe.begin + i, i);
     if constexpr (kAhead == 1) {
         ptx::cp_async_wait<kStages - 1>();
         ptx::sync_threads();
-        load_fragments(fragments[0], storage.stages[0], p);
+        load_fragments(fragments, storage.stages[0], p);
     }
 
     int slot = kAhead;  // of the stage that fragments are loaded from next
@@ -57,12 +54,12 @@ TARPON_KERNEL void TARPON_LAUNCH_BOUNDS(Config::kThreads, Config::kBlocksPerSm)
             ptx::sync_threads();
             load_tile(tile + kStagesAhead, slot == 0 ? kStages - 1 : slot - 1);
             const auto &stage = storage.stages[slot];
-            if (tile + kAhead < stripe.end) {
-                load_fragments(fragments[kAhead], stage, p);
-            }
+            if constexpr (kAhead == 0) load_fragments(fragments, stage, p);
+            multiply<Config>(acc, fragments, stage, p);
+            // Into the registers that the multiplication has left: the loads take their time while
+            // this warp waits for the next stage and starts its copies.
+            if (kAhead == 1 && tile + 1 < stripe.end) load_fragments(fragments, stage, p);
             slot = slot == kStages - 1 ? 0 : slot + 1;
-            multiply<Config>(acc, fragments[0], stage, p);
-            fragments[0] = fragments[kAhead];
         }
         finish_run(acc, storage, p, run_begin, stripe);
     }

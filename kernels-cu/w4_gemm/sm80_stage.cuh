@@ -80,8 +80,7 @@ struct Cursor {
           m_block(tile / p.k_tiles % p.m_blocks),
           n_tile(tile / p.k_tiles / p.m_blocks) {}
 
-    TARPON_DEVICE void advance(const Params &p) {
-        if (++k_tile < p.k_tiles) return;
+    TARPON_DEVICE void next_column(const Params &p) {
         k_tile = 0;
         if (++m_block < p.m_blocks) return;
         m_block = 0;
@@ -128,103 +127,165 @@ TARPON_DEVICE void copy_elements(T *smem, const T *row, const int32_t *gather, i
     ptx::st_shared(reinterpret_cast<Pack<T, 8> *>(smem), chunk);
 }
 
-// Rows beyond m and columns beyond k become zero, and with them every product they are part of.
+// What is stored for every group and column (scales, zero points), as one thread copies it: of the
+// groups that begin in or reach into a tile, 16 bytes of one.
+template <class Config, class V>
+class GroupRows {
+    static constexpr int kElems = 16 / sizeof(V);
+    static constexpr int kChunksPerRow = Config::kBlockN / kElems;
+    static_assert(Config::kScaleRows * kChunksPerRow <= Config::kThreads);
+
+  public:
+    TARPON_DEVICE void begin_column(const V *gmem, const Params &p, int n_tile) {
+        const int row = ptx::thread_idx() / kChunksPerRow;
+        const int chunk = ptx::thread_idx() % kChunksPerRow;
+        const int rows = Config::kBlockK >> p.group_shift;  // 0: groups are larger than the tile
+        const int column = n_tile * Config::kBlockN + kElems * chunk;
+        const int columns = 64 * p.n_units;
+        takes_part_ = row < (rows > 1 ? rows : 1);
+        gmem_ = gmem + int64_t(row) * columns + column;
+        end_ = (column < columns ? p.groups : 0) - row;
+    }
+
+    // Of the tile that begins at input k; zero beyond W's end. The rows of a stage follow one
+    // another, so thread i writes its i-th 16 bytes.
+    TARPON_DEVICE void copy(void *smem, const Params &p, int k) const {
+        if (!takes_part_) return;
+        const int group = k >> p.group_shift;
+        ptx::cp_async_16(static_cast<unsigned char *>(smem) + 16 * ptx::thread_idx(),
+                         gmem_ + int64_t(group) * (64 * p.n_units), group < end_ ? 16 : 0);
+    }
+
+  private:
+    bool takes_part_;
+    const V *gmem_;  // of the first groups of W
+    int end_;        // the tile's first group from which on there is nothing for the thread
+};
+
+// Fills one stage after the other, along the work list. A copy is 16 bytes of one thread; where from
+// is computed once a column and advances with the stages, since that is what the issue slots of a
+// product of few rows go to (README.md, "Instructions and bytes").
+//
+// A copy of nothing fills with zeros and does not look at its address, which may then be anything:
+// so zeros come where x, W or its scales end. A zero of x times a finite weight adds nothing, and
+// columns that are not there are not stored.
 template <class Config, class T>
-TARPON_DEVICE void load_x(T *smem, const Params &p, const Cursor &at) {
-    constexpr int kChunksPerRow = Config::kBlockK / 8;
-    constexpr int kChunks = Config::kBlockM * kChunksPerRow;
-    TARPON_UNROLL
-    for (int begin = 0; begin < kChunks; begin += Config::kThreads) {
-        const int i = begin + ptx::thread_idx();
-        if (i >= kChunks) break;
-        const int row = i / kChunksPerRow, chunk = i % kChunksPerRow;
-        const int m = at.m_block * Config::kBlockM + row;
-        const int k = at.k_tile * Config::kBlockK + 8 * chunk;
-        const int valid = m < p.m && k < p.k ? p.k - k : 0;
-        const T *src = static_cast<const T *>(p.x) + (valid > 0 ? int64_t(m) * p.k : 0);
-        T *dst =
-            smem + 8 * (row * kChunksPerRow + layout::swizzle_chunk<kChunksPerRow>(row, chunk));
-        if (p.x_vectors) {
-            ptx::cp_async_16(dst, src + (valid > 0 ? k : 0), valid > 0 ? 16 : 0);
-        } else {
-            copy_elements(dst, src, p.gather, k, valid);
+class StageLoader {
+    using Format = typename Config::Format;
+    static constexpr int kUnitsK = Config::kBlockK / Config::kUnitRows;
+    static constexpr int kUnitsN = Config::kBlockN / kUnitN;
+    static constexpr int kParts = Format::kBits / 4;  // of a unit, 16 bytes a lane each
+    // A warp copies a part of a unit at once, all warps together some rows of units.
+    static constexpr int kRuns = kUnitsK * kUnitsN * kParts;
+    static constexpr int kRunsAtOnce = kRuns < Config::kWarps ? kRuns : Config::kWarps;
+    static constexpr int kUnitsAtOnce = kRunsAtOnce / (kUnitsN * kParts);
+    static_assert(kUnitsAtOnce * kUnitsN * kParts == kRunsAtOnce && kRuns % kRunsAtOnce == 0);
+    static constexpr int kChunksX = Config::kBlockK / 8;  // of a row of x
+    static_assert(Config::kBlockM * kChunksX <= Config::kThreads);
+    static constexpr int kUnitChunks = 32 * kMetadataWords * 4 / 16;
+    static constexpr int kMetadataChunks = kUnitsK * kUnitsN * kUnitChunks;
+    static_assert(!Config::kSparse || 16 * kMetadataChunks == Config::kMetadataBytes);
+
+  public:
+    TARPON_DEVICE StageLoader(const Params &p, int tile) : at_(p, tile) { begin_column(p); }
+
+    TARPON_DEVICE void load(Stage<Config, T> &stage, const Params &p, uint64_t evict_first) {
+        copy_weights(stage, p, evict_first);
+        if constexpr (Config::kSparse) copy_metadata(stage, p);
+        copy_x(stage.x, p);
+        if constexpr (Config::kGrouped) scales_.copy(stage.scales, p, k_);
+        if constexpr (Format::kZeros) {
+            // Computed anew: kept addresses would be spilled by the tile of 16 rows.
+            GroupRows<Config, uint8_t> zeros;
+            zeros.begin_column(p.zeros, p, at_.n_tile);
+            zeros.copy(stage.zeros, p, k_);
+        }
+        k_ += Config::kBlockK;
+        if (k_ < p.k_tiles * Config::kBlockK) return;
+        at_.next_column(p);
+        begin_column(p);
+    }
+
+  private:
+    TARPON_DEVICE void begin_column(const Params &p) {
+        k_ = at_.k_tile * Config::kBlockK;
+        const int warp = ptx::warp_id(), lane = ptx::lane_id(), thread = ptx::thread_idx();
+
+        const int part = warp % kParts, in_k = warp / kParts / kUnitsN;
+        const int unit_n = at_.n_tile * kUnitsN + warp / kParts % kUnitsN;
+        const int64_t unit = int64_t(at_.k_tile * kUnitsK + in_k) * p.n_units + unit_n;
+        weights_ = p.qweight + 32 * (kParts * unit + part) + lane;
+        weights_end_ = ((unit_n < p.n_units ? p.k_units : 0) - in_k) * Config::kUnitRows;
+
+        const int m = at_.m_block * Config::kBlockM + thread / kChunksX;
+        const int chunk = thread % kChunksX;
+        x_ = static_cast<const T *>(p.x) + int64_t(m) * p.k + k_ + 8 * chunk;
+        x_end_ = (m < p.m ? p.k : 0) - 8 * chunk;
+
+        if constexpr (Config::kSparse) {
+            const int in_unit = thread / kUnitChunks;
+            const int metadata_n = at_.n_tile * kUnitsN + in_unit % kUnitsN;
+            const int metadata_k = in_unit / kUnitsN;
+            metadata_ =
+                p.metadata + thread % kUnitChunks +
+                kUnitChunks * (int64_t(at_.k_tile * kUnitsK + metadata_k) * p.n_units + metadata_n);
+            metadata_end_ =
+                ((metadata_n < p.n_units ? p.k_units : 0) - metadata_k) * Config::kUnitRows;
+        }
+        if constexpr (Config::kGrouped) {
+            using Scale = typename Format::Scale;
+            scales_.begin_column(static_cast<const Scale *>(p.scales), p, at_.n_tile);
         }
     }
-}
 
-// Units beyond W's end are filled with zero bytes: finite weights that meet zeros of x, or columns
-// that are not stored.
-template <class Config, class T>
-TARPON_DEVICE void load_weights(Stage<Config, T> &stage, const Params &p, const Cursor &at,
-                                uint64_t evict_first) {
-    constexpr int kUnitsK = Config::kBlockK / Config::kUnitRows, kUnitsN = Config::kBlockN / kUnitN;
-    constexpr int kParts = Config::Format::kBits / 4;  // of a unit, 16 bytes a lane each
-    constexpr int kRuns = kUnitsK * kUnitsN * kParts;  // of 32 lanes
-    TARPON_UNROLL
-    for (int begin = 0; begin < kRuns; begin += Config::kWarps) {
-        const int i = begin + ptx::warp_id();
-        if (kRuns % Config::kWarps != 0 && i >= kRuns) break;
-        const int part = i % kParts, in_n = i / kParts % kUnitsN, in_k = i / kParts / kUnitsN;
-        const int unit_k = at.k_tile * kUnitsK + in_k;
-        const int unit_n = at.n_tile * kUnitsN + in_n;
-        const bool valid = unit_k < p.k_units && unit_n < p.n_units;
-        const int64_t unit = valid ? int64_t(unit_k) * p.n_units + unit_n : 0;
-        ptx::cp_async_16_hint(&stage.qweight[in_k][in_n][part][ptx::lane_id()],
-                              p.qweight + 32 * (kParts * unit + part) + ptx::lane_id(),
-                              valid ? 16 : 0, evict_first);
+    TARPON_DEVICE void copy_weights(Stage<Config, T> &stage, const Params &p,
+                                    uint64_t evict_first) {
+        if (kRunsAtOnce < Config::kWarps && ptx::warp_id() >= kRunsAtOnce) return;
+        const int64_t step = int64_t(p.n_units) * (32 * kParts * kUnitsAtOnce);
+        // Units and their parts follow one another in a stage as the warps take them.
+        Words *smem = &stage.qweight[0][0][0][0] + ptx::thread_idx();
+        TARPON_UNROLL
+        for (int i = 0; i < kUnitsK / kUnitsAtOnce; ++i) {
+            const bool valid = k_ + i * kUnitsAtOnce * Config::kUnitRows < weights_end_;
+            ptx::cp_async_16_hint(smem + 32 * kRunsAtOnce * i, weights_, valid ? 16 : 0,
+                                  evict_first);
+            weights_ += step;
+        }
     }
-}
 
-// The metadata of sparse weights. Units beyond W's end take that of the first one: places must be
-// in increasing order, which zeros are not.
-template <class Config, class T>
-TARPON_DEVICE void load_metadata(Stage<Config, T> &stage, const Params &p, const Cursor &at) {
-    constexpr int kUnitsK = Config::kBlockK / Config::kUnitRows, kUnitsN = Config::kBlockN / kUnitN;
-    constexpr int kUnitChunks = 32 * kMetadataWords * 4 / 16;
-    static_assert(sizeof(stage.metadata) == kUnitsK * kUnitsN * kUnitChunks * 16);
-    TARPON_UNROLL
-    for (int begin = 0; begin < kUnitsK * kUnitsN * kUnitChunks; begin += Config::kThreads) {
-        const int i = begin + ptx::thread_idx();
-        if (i >= kUnitsK * kUnitsN * kUnitChunks) break;
-        const int chunk = i % kUnitChunks, in_unit = i / kUnitChunks;
-        const int unit_k = at.k_tile * kUnitsK + in_unit / kUnitsN;
-        const int unit_n = at.n_tile * kUnitsN + in_unit % kUnitsN;
-        const bool valid = unit_k < p.k_units && unit_n < p.n_units;
-        const int64_t unit = valid ? int64_t(unit_k) * p.n_units + unit_n : 0;
-        ptx::cp_async_16(&stage.metadata[i], p.metadata + kUnitChunks * unit + chunk, 16);
+    // Units beyond W's end take the metadata of the first one: places must be in increasing order,
+    // which zeros are not.
+    TARPON_DEVICE void copy_metadata(Stage<Config, T> &stage, const Params &p) {
+        const int thread = ptx::thread_idx();
+        if (thread >= kMetadataChunks) return;
+        const Words *source = k_ < metadata_end_ ? metadata_ : p.metadata + thread % kUnitChunks;
+        ptx::cp_async_16(&stage.metadata[thread], source, 16);
+        metadata_ += int64_t(p.n_units) * (kUnitsK * kUnitChunks);
     }
-}
 
-// What is stored for every group and column (scales, zero points), of the groups that begin in or
-// reach into the tile; zero beyond W's end.
-template <class Config, class V, int kRows>
-TARPON_DEVICE void load_group_rows(V (&smem)[kRows][Config::kBlockN], const V *gmem,
-                                   const Params &p, const Cursor &at) {
-    constexpr int kElems = 16 / sizeof(V);  // of one copy
-    constexpr int kChunksPerRow = Config::kBlockN / kElems;
-    static_assert(kRows * kChunksPerRow <= Config::kThreads);
-    const int rows = Config::kBlockK >> p.group_shift;  // 0: the group is larger than the tile
-    const int row = ptx::thread_idx() / kChunksPerRow, chunk = ptx::thread_idx() % kChunksPerRow;
-    if (row >= (rows > 1 ? rows : 1)) return;
-    const int group = (at.k_tile * Config::kBlockK >> p.group_shift) + row;
-    const int column = at.n_tile * Config::kBlockN + kElems * chunk;
-    const int columns = 64 * p.n_units;
-    const bool valid = group < p.groups && column < columns;
-    ptx::cp_async_16(&smem[row][kElems * chunk],
-                     gmem + (valid ? int64_t(group) * columns + column : 0), valid ? 16 : 0);
-}
-
-template <class Config, class T>
-TARPON_DEVICE void load_stage(Stage<Config, T> &stage, const Params &p, const Cursor &at,
-                              uint64_t evict_first) {
-    using Scale = typename Config::Format::Scale;
-    load_weights(stage, p, at, evict_first);
-    if constexpr (Config::kSparse) load_metadata(stage, p, at);
-    load_x<Config>(stage.x, p, at);
-    if constexpr (Config::kGrouped) {
-        load_group_rows<Config>(stage.scales, static_cast<const Scale *>(p.scales), p, at);
+    TARPON_DEVICE void copy_x(T *smem, const Params &p) {
+        const int row = ptx::thread_idx() / kChunksX, chunk = ptx::thread_idx() % kChunksX;
+        if (row >= Config::kBlockM) return;
+        T *dst = smem + 8 * (row * kChunksX + layout::swizzle_chunk<kChunksX>(row, chunk));
+        const int valid = x_end_ - k_;
+        if (p.x_vectors) {
+            ptx::cp_async_16(dst, x_, valid > 0 ? 16 : 0);
+        } else {
+            const int k = k_ + 8 * chunk;
+            const T *row_begin = valid > 0 ? x_ - k : static_cast<const T *>(p.x);
+            copy_elements(dst, row_begin, p.gather, k, valid);
+        }
+        x_ += Config::kBlockK;
     }
-    if constexpr (Config::Format::kZeros) load_group_rows<Config>(stage.zeros, p.zeros, p, at);
-}
+
+    Cursor at_;
+    int k_;  // the first input of the stage that is next
+    // Where the thread's next copies begin, and the input from which on there is nothing for them.
+    const Words *weights_;
+    const T *x_;
+    const Words *metadata_;
+    int weights_end_, x_end_, metadata_end_;
+    GroupRows<Config, typename Format::Scale> scales_;
+};
 
 }  // namespace tarpon::w4_gemm
