@@ -1,4 +1,5 @@
-// Makes a device current for one scope and puts back what the caller had.
+// Makes a device current for one scope and puts back what the caller had. A thread that had none
+// yet counts as having device 0, which the runtime gives a context when it is put back.
 #pragma once
 
 #include <cuda_runtime.h>
