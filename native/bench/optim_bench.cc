@@ -91,9 +91,9 @@ uint64_t sum_up(const uint64_t *read, size_t words) {
     return sum;
 }
 
-// Length of a processor cycle, from a chain of multiplications (3 cycles) and additions (1), each of
-// which waits for the one before. No clock tells, because frequency and a virtual machine's share of
-// its processor change all the time.
+// Length of a processor cycle, from a chain of multiplications (3 cycles) and additions (1), each
+// of which waits for the one before. No clock tells, because frequency and a virtual machine's
+// share of its processor change all the time.
 double cycle_seconds(bool cpu_clock) {
     constexpr int kSteps = 1 << 18, kCyclesPerStep = 4;
     static volatile uint32_t factor = 747796405;  // so that nothing is computed beforehand

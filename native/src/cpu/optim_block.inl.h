@@ -247,8 +247,8 @@ void store_param(const TensorEntry &t, int64_t base, int64_t n, const float *val
     if (t.copy) put(t.copy, t.copy_dtype);
 }
 
-// Whether all of padded(n) gradients are below the limit once multiplied. The largest decides, since
-// rounding keeps the order; a NaN is the largest.
+// Whether all of padded(n) gradients are below the limit once multiplied. The largest decides,
+// since rounding keeps the order; a NaN is the largest.
 template <class Lanes>
 bool all_below_limit(const float *grad, int64_t n, float multiplier) {
     typename Lanes::Largest largest[4];  // side by side, because each waits for itself
@@ -308,9 +308,9 @@ void for_each_vector(const Block<Lanes, R> &b, const TensorEntry &t, const Coeff
     }
 }
 
-// Whole blocks [first, last) with states of codes, rounded to nearest. The codes of a block are made
-// while the next one is updated, 64 at a time in turn: an update waits for its square roots and
-// divisions, an encoder for nothing.
+// Whole blocks [first, last) with states of codes, rounded to nearest. The codes of a block are
+// made while the next one is updated, 64 at a time in turn: an update waits for its square roots
+// and divisions, an encoder for nothing.
 template <class Lanes, class R, class Codec>
 int64_t step_whole_blocks(const TensorEntry &t, const Coefficients &coefficients,
                           const Rounding &rounding, int64_t first, int64_t last) noexcept {
@@ -319,7 +319,8 @@ int64_t step_whole_blocks(const TensorEntry &t, const Coefficients &coefficients
     constexpr int kUnits = kBlockElems / Codec::kUnitElems;
     constexpr int kWides = sizeof(float) * kPad / sizeof(Wide), kWidth = kPad / kWides;
     const Coefficients c = coefficients;
-    // States of two blocks, of which one is without codes yet, and where those go; at first, nowhere.
+    // States of two blocks, of which one is without codes yet, and where those go; at first,
+    // nowhere.
     alignas(64) float buffer[2][kMaxStates][kBlockElems] = {};
     alignas(64) uint8_t nowhere[kBlockElems];
     uint8_t *codes[kMaxStates], *pending_codes[kMaxStates];

@@ -11,9 +11,9 @@ constexpr int kCodes = 64;
 constexpr int kVectors = kCodes / F::kWidth;
 
 // The nearest code of a dynamic map, where magnitude index 2^d is the first of decade d, which has
-// 2^d values, so that the index is nearly a floating-point number itself: with t in [1, 2) linear in
-// x within the decade, the index is t * 2^d, and no table but t's slope is needed. (In an unsigned
-// map, where decades have twice as many values, this is so for the index plus one.)
+// 2^d values, so that the index is nearly a floating-point number itself: with t in [1, 2) linear
+// in x within the decade, the index is t * 2^d, and no table but t's slope is needed. (In an
+// unsigned map, where decades have twice as many values, this is so for the index plus one.)
 //
 // Indices have an integer in the upper 8 bits and a fraction in the lower 24. t is raised a little,
 // so that where it may have been rounded over an integer the fraction lies just above zero; those
@@ -63,8 +63,8 @@ class DynamicEncoder {
         const Us piece = find_piece_(x, &magnitude);
         const Fs t =
             fma(magnitude, look_up(slope_, piece), Fs(static_cast<float>(8 / 9.0) + kRaise));
-        // The leading one and the fraction. Values between the end of a decade and the border to the
-        // next have a t above 2, but the decade's last index.
+        // The leading one and the fraction. Values between the end of a decade and the border to
+        // the next have a t above 2, but the decade's last index.
         const Us digits = min(bits_of(t) - Us(0x3f000000u), Us(0xffffffu));
         return shift_left(digits, kSigned ? piece : piece + Us(1));
     }
@@ -147,8 +147,8 @@ inline U normal_float4_codes(F x) {
     }
 }
 
-// ---- FP8 with dynamic-range expansion (codec.h): the same as lanes::signed_power around decode and
-// encode, with what is known of a code looked up instead.
+// ---- FP8 with dynamic-range expansion (codec.h): the same as lanes::signed_power around decode
+// and encode, with what is known of a code looked up instead.
 
 // log2 of the 128 magnitudes; that of zero makes every power of it zero.
 struct E4m3Logs {

@@ -1,7 +1,6 @@
-// The interface between the optimizers' plan (optim_plan.cc) and their kernels, which are compiled once
-// per instruction set (optim_scalar.cc,
-// optim_avx2.cc, optim_avx512.cc) from one body (optim_block.inl.h). All
-// instruction sets compute the same bits.
+// The interface between the optimizers' plan (optim_plan.cc) and their kernels, which are compiled
+// once per instruction set (optim_scalar.cc, optim_avx2.cc, optim_avx512.cc) from one body
+// (optim_block.inl.h). All instruction sets compute the same bits.
 #pragma once
 
 #include <cstdint>

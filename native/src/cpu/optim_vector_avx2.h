@@ -249,8 +249,8 @@ inline F32x8 look_up(const float *table, U32x8 index) {
 }
 
 // Finds the piece of a dynamic map that x lies in (maps.h): 0 for what becomes zero, then the
-// decades, then 1.0. The exponent tells the piece at its binade's lower end, and one comparison with
-// the border above that piece decides, because a binade has a border at most.
+// decades, then 1.0. The exponent tells the piece at its binade's lower end, and one comparison
+// with the border above that piece decides, because a binade has a border at most.
 template <bool kSigned>
 class PieceFinder {
   public:

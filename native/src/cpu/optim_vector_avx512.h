@@ -397,8 +397,8 @@ inline void look_up_64_of_128(const Table256 &table, const uint8_t *codes, F32x1
     interleave(plane, factor, out);
 }
 
-// The signed dynamic map is symmetric around code 127, so that 127 magnitudes and a sign do, but for
-// the last code, which is 1.0 without a negative of its own.
+// The signed dynamic map is symmetric around code 127, so that 127 magnitudes and a sign do, but
+// for the last code, which is 1.0 without a negative of its own.
 struct SignedMagnitudes {
     float value[256] = {};
 
