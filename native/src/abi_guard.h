@@ -43,11 +43,12 @@ T &required(T *pointer, const char *name) {
     return *pointer;
 }
 
-// Copies a caller's descriptor into the library's, by the rule of struct_size in tarpon.h.
+// Copies a caller's descriptor into the library's, by the rule of struct_size in tarpon.h. Every
+// version's size is a multiple of the alignment; another one could end within a pointer.
 template <class T>
 T read_struct(const T *given, const char *name) {
     uint32_t size = required(given, name).struct_size;
-    if (size < sizeof size || size > 4096) {
+    if (size < sizeof size || size > 4096 || size % alignof(T) != 0) {
         fail(TARPON_ERROR_INVALID_ARGUMENT, "%s->struct_size is %u; set it to sizeof, here %zu",
              name, size, sizeof(T));
     }

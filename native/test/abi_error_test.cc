@@ -79,6 +79,9 @@ TARPON_TEST(test_abi_linear_create_refuses_bad_requests) {
          TARPON_ERROR_INVALID_ARGUMENT, "scales[1, 2]"},
         {"struct_size 0", [](Request &r) { r.desc.struct_size = 0; }, TARPON_ERROR_INVALID_ARGUMENT,
          "struct_size is 0"},
+        {"struct_size that ends within a pointer",
+         [](Request &r) { r.desc.struct_size = offsetof(tarpon_linear_desc, variant) + 4; },
+         TARPON_ERROR_INVALID_ARGUMENT, "desc->struct_size is 36"},
     };
     for (const Case &c : cases) {
         Request request;
