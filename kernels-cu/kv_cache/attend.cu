@@ -3,7 +3,6 @@
 // the simulator, by g++.
 #include "common/launch.cuh"
 #include "kv_cache/attend_kernel.h"
-#include "kv_cache/config.h"
 #include "kv_cache/launch.h"
 
 namespace tarpon::kv_cache {
@@ -25,32 +24,40 @@ AttendKernel kernel(const Format &f, int query_rows) {
 
 }  // namespace
 
-cudaError_t prepare_attend(const Format &format, int max_query_rows, bool has_recent) {
-    for (const int rows : {1, max_query_rows}) {
-        const AttendKernel k = kernel(format, rows);
-        const size_t bytes = k.storage_bytes + size_t(stages_bytes(format, rows, has_recent));
-        const cudaError_t status = prepare(k.function, bytes);
+AttendTuning tune_attend(const Format &format, int query_rows, bool has_recent,
+                         const DeviceLimits &device) {
+    return select_attend(format, query_rows, has_recent,
+                         int(kernel(format, query_rows).storage_bytes), device);
+}
+
+cudaError_t device_limits(int ordinal, DeviceLimits *out) {
+    const struct {
+        cudaDeviceAttr attribute;
+        int *value;
+    } wanted[] = {{cudaDevAttrMultiProcessorCount, &out->processors},
+                  {cudaDevAttrMaxSharedMemoryPerMultiprocessor, &out->shared_per_processor},
+                  {cudaDevAttrMaxSharedMemoryPerBlockOptin, &out->shared_per_block}};
+    for (const auto &w : wanted) {
+        const cudaError_t status = cudaDeviceGetAttribute(w.value, w.attribute, ordinal);
         if (status != cudaSuccess) return status;
     }
     return cudaSuccess;
 }
 
-cudaError_t attend(AttendParams params, int64_t groups, cudaStream_t stream) {
-    const Format &f = params.plan.format;
-    const int query_rows = params.queries * params.group;
-    const AttendKernel k = kernel(f, query_rows);
-    const int room = stages_bytes(f, query_rows, params.recent_items > 0);
-    if (f.scheme == Scheme::kTarpon) {
-        params.code_stage = code_stage(f);
-        params.recent_stage = recent_stage(f, room);
-    } else {
-        params.code_stage = turned_stage(f, f.v_bits);
-        params.recent_stage = turned_stage(f, 16);
-    }
+cudaError_t prepare_attend(const Format &format, int query_rows, const AttendTuning &tuning) {
+    const AttendKernel k = kernel(format, query_rows);
+    return prepare(k.function, k.storage_bytes + size_t(tuning.stage_bytes));
+}
+
+cudaError_t attend(AttendParams params, const AttendTuning &tuning, int64_t groups,
+                   cudaStream_t stream) {
+    const AttendKernel k = kernel(params.plan.format, params.queries * params.group);
+    params.code_stage = tuning.code;
+    params.recent_stage = tuning.recent;
     params.ticket = new_ticket();
     const int64_t blocks = groups * (params.splits + params.recent_items);
-    return launch(k.function, unsigned(blocks), kKernelThreads, k.storage_bytes + size_t(room),
-                  stream, params);
+    return launch(k.function, unsigned(blocks), kKernelThreads,
+                  k.storage_bytes + size_t(tuning.stage_bytes), stream, params);
 }
 
 }  // namespace tarpon::kv_cache

@@ -194,16 +194,20 @@ class Bench {
         p.row_blocks = (p.group + block - 1) / block;
         p.q_scale = float(std::numbers::log2e / std::sqrt(double(f.head_dim)));
         const int64_t groups = int64_t(load.batch) * (f.kv_heads / heads) * p.row_blocks;
-        p.splits = select_splits(groups, load.length, device_.multiProcessorCount);
+        DeviceLimits limits{};
+        check(device_limits(0, &limits), "device_limits");
+        const AttendTuning tuning = tune_attend(f, p.group, false, limits);
+        p.splits =
+            select_splits(groups, load.length, tuning.blocks_per_processor * limits.processors);
         const DeviceArray workspace(
             attend_workspace_bytes(groups * p.splits, heads, f.head_dim, p.group), 4);
         p.flags = workspace.as<tarpon::Ticket>();
         p.partials = workspace.as<float>() + flags_bytes(groups * p.splits) / 4;
-        check(prepare_attend(f, p.group, false), "prepare_attend");
+        check(prepare_attend(f, p.group, tuning), "prepare_attend");
         return time_us(copies, [&](int i) {
             AttendParams own = p;
             own.page_table = device_table.as<int32_t>() + i * pages;
-            check(attend(own, groups, stream_), "attend");
+            check(attend(own, tuning, groups, stream_), "attend");
         });
     }
 

@@ -68,41 +68,82 @@ constexpr StageLayout turned_stage(const Format &f, int v_bits) {
     return s;
 }
 
-// Shared memory that a block's stages may take. 72 KiB leave room for three blocks on an SM with
-// 228 KiB and for one on those with 100.
-inline constexpr int kStageBudget = 72 * 1024;
-
-// The stages of a plan's codes: as many warps as fit with two slots each, and then more slots.
-constexpr StageLayout code_stage(const Format &f) {
+// The stages of codes in `room` bytes: as many warps as fit with two slots each, and then more slots.
+// warps is 0 if there is no room for that.
+constexpr StageLayout code_stage(const Format &f, int room) {
     StageLayout s = stage_offsets(f.head_dim, f.k_bits, f.v_bits, false);
     for (int warps = kKernelWarps; warps >= 1; warps /= 2) {
         for (int slots = 4; slots >= 2; --slots) {
-            if (warps * slots * s.bytes > kStageBudget) continue;
+            if (warps * slots * s.bytes > room) continue;
             s.warps = warps, s.slots = slots;
             return s;
         }
     }
-    s.warps = s.slots = 1;
     return s;
-}
-
-// Bytes of all stages of a block: those of the codes, one stage of the recent store if there is
-// one, and what the warps need to add up their results there (attend.cuh).
-constexpr int stages_bytes(const Format &f, int query_rows, bool has_recent) {
-    if (f.scheme == Scheme::kRotatekv) return kKernelWarps * turned_bytes(f.head_dim);
-    const StageLayout codes = code_stage(f);
-    const int sums = kKernelWarps * 4 * row_tiles(f.head_dim, query_rows) * f.head_dim * 4;
-    const int recent = has_recent ? stage_offsets(f.head_dim, 16, 16, true).bytes : 0;
-    return std::max({codes.warps * codes.slots * codes.bytes, sums, recent});
 }
 
 // The stages of the recent store in what room there is.
-constexpr StageLayout recent_stage(const Format &f, int room_bytes) {
+constexpr StageLayout recent_stage(const Format &f, int room) {
     StageLayout s = stage_offsets(f.head_dim, 16, 16, true);
-    const int stages = room_bytes / s.bytes;
+    const int stages = room / s.bytes;
     s.warps = std::clamp(stages / 2, 1, kKernelWarps);
     s.slots = std::clamp(stages / s.warps, 1, 4);
     return s;
+}
+
+// ---- Attention on a GPU -----------------------------------------------------------------------
+
+// What of a GPU decides how its processors are filled.
+struct DeviceLimits {
+    int processors;
+    int shared_per_processor;  // bytes of shared memory of a processor,
+    int shared_per_block;      // and those that a block may have of them
+};
+inline constexpr int kReservedSharedBytes = 1024;  // that each block takes of a processor's
+
+struct AttendTuning {
+    StageLayout code, recent;
+    int stage_bytes;           // of shared memory, for either
+    int blocks_per_processor;  // that run at a time; 0: not even one has room
+};
+
+// In `room` bytes for the stages of a block.
+constexpr AttendTuning tune_block(const Format &f, int query_rows, bool has_recent, int room) {
+    if (f.scheme == Scheme::kRotatekv) {
+        return {turned_stage(f, f.v_bits), turned_stage(f, 16),
+                kKernelWarps * turned_bytes(f.head_dim), 0};
+    }
+    const StageLayout code = code_stage(f, room);
+    // The warps add up their results in the same place, and sinks and window need a stage, too.
+    const int sums = kKernelWarps * 4 * row_tiles(f.head_dim, query_rows) * f.head_dim * 4;
+    const int recent = has_recent ? stage_offsets(f.head_dim, 16, 16, true).bytes : 0;
+    const int bytes = std::max({code.warps * code.slots * code.bytes, sums, recent});
+    return {code, recent_stage(f, bytes), bytes, 0};
+}
+
+// Blocks of a processor share its memory: the fewer, the more stages each has. Chosen is what has
+// most warps attending on a processor, then most bytes under way to it: what hides the latency of
+// memory. `storage_bytes`: what a block keeps beside its stages.
+constexpr AttendTuning select_attend(const Format &f, int query_rows, bool has_recent,
+                                     int storage_bytes, const DeviceLimits &device) {
+    AttendTuning best{};
+    int most_warps = 0, most_bytes = 0;
+    const int tiles = row_tiles(f.head_dim, query_rows);
+    for (int blocks = register_blocks(f.scheme, f.head_dim, tiles); blocks >= 1; --blocks) {
+        const int room = std::min(device.shared_per_processor / blocks - kReservedSharedBytes,
+                                  device.shared_per_block) -
+                         storage_bytes;
+        AttendTuning tuning = tune_block(f, query_rows, has_recent, room);
+        if (tuning.code.warps == 0 || tuning.stage_bytes > room) continue;
+        tuning.blocks_per_processor = blocks;
+        const int warps = blocks * tuning.code.warps;
+        const int bytes = warps * (tuning.code.slots - 1) * tuning.code.bytes;
+        if (warps > most_warps || (warps == most_warps && bytes > most_bytes)) {
+            best = tuning;
+            most_warps = warps, most_bytes = bytes;
+        }
+    }
+    return best;
 }
 
 // ---- Append -----------------------------------------------------------------------------------
@@ -129,25 +170,25 @@ constexpr AppendTile select_append(int64_t tokens, int kv_heads, int processors)
 inline constexpr int kMinSplitTokens = 256;
 inline constexpr int kMaxSplitTokens = 8192;  // unless that takes more than kMaxSplits
 inline constexpr int kMaxSplits = 64;
-inline constexpr int kBlocksPerProcessor = 2;
 
 constexpr int64_t splits_at_most(int64_t max_length, int64_t tokens) {
     return std::clamp<int64_t>((max_length + tokens - 1) / tokens, 1, kMaxSplits);
 }
 
-// `groups`: blocks of query rows over all sequences and kv heads.
-constexpr int select_splits(int64_t groups, int64_t max_length, int processors) {
-    const int64_t wanted = (int64_t{kBlocksPerProcessor} * processors + groups - 1) / groups;
+// `groups`: blocks of query rows over all sequences and kv heads; `resident_blocks`: those that the
+// device runs at a time.
+constexpr int select_splits(int64_t groups, int64_t max_length, int resident_blocks) {
+    const int64_t wanted = (resident_blocks + groups - 1) / groups;
     return int(std::max(std::min(wanted, splits_at_most(max_length, kMinSplitTokens)),
                         splits_at_most(max_length, kMaxSplitTokens)));
 }
 
-// Blocks that no selection for as many groups, or fewer, and such a length, or a shorter one,
-// exceeds: groups * select_splits() itself may shrink as groups grow.
+// Blocks that no selection for as many groups, or fewer, and such a length, or a shorter one, and
+// whatever tuning, exceeds: groups * select_splits() itself may shrink as groups grow.
 constexpr int64_t blocks_bound(int64_t groups, int64_t max_length, int processors,
                                int recent_items) {
     const int64_t spread = std::min(groups * splits_at_most(max_length, kMinSplitTokens),
-                                    groups + int64_t{kBlocksPerProcessor} * processors);
+                                    groups + int64_t{kMaxBlocksPerProcessor} * processors);
     return std::max(spread, groups * splits_at_most(max_length, kMaxSplitTokens)) +
            groups * recent_items;
 }

@@ -18,6 +18,14 @@ inline constexpr int kKernelThreads = 32 * kKernelWarps;
 inline constexpr int kChunkTokens = 32;  // keys that a warp attends at once: two tiles of mma
 inline constexpr int kBaseRows = 12;     // of the Hadamard matrix of head_dim 96
 
+// Blocks of attention whose registers a processor has, as the kernels' launch bounds promise. A lane
+// keeps accumulators and queries for each tile of query rows and, in mode rotatekv, a strip of keys.
+inline constexpr int kMaxBlocksPerProcessor = 3;
+TARPON_LAYOUT int register_blocks(Scheme scheme, int head_dim, int row_tiles) {
+    const int largest = scheme == Scheme::kRotatekv ? 96 : 128;
+    return row_tiles == 2 || head_dim > largest ? 2 : kMaxBlocksPerProcessor;
+}
+
 // Mode rotatekv: where the code of a channel of the rotated key lies, as byte offsets from the
 // beginning of a page to what its first token has there.
 struct alignas(16) KeyPlace {

@@ -19,11 +19,7 @@ struct AttendConfig {
     static constexpr int kMaxHeads = kTurnsKeys ? kKernelWarps : 1;  // kv heads of a block
     static constexpr int kMeanPairs = kTurnsKeys ? 1 : kHeadDim / 2;
     static constexpr int kValueGroups = kTurnsKeys && kHeadDim > kGroupChannels ? 2 : 1;
-    // Registers: 4 * kOutTiles accumulators and kPairs words of queries for each row tile, and in
-    // mode rotatekv a strip of keys.
-    static constexpr int kBlocksPerProcessor = kRowTiles == 2 || kHeadDim > (kTurnsKeys ? 96 : 128)
-                                                   ? 2
-                                                   : 3;
+    static constexpr int kBlocksPerProcessor = register_blocks(kScheme, kHeadDim, kRowTiles);
 
     static TARPON_DEVICE int heads(const AttendParams &p) {
         return kTurnsKeys ? p.plan.rotation_heads : 1;

@@ -55,7 +55,8 @@ TARPON_TEST(test_kv_workspace_never_shrinks) {
             int64_t before = 0;
             for (int64_t groups = 1; groups < 3000; ++groups) {
                 const int64_t bound = blocks_bound(groups, length, processors, 2);
-                const int64_t splits = select_splits(groups, length, processors);
+                const int64_t splits =
+                    select_splits(groups, length, kMaxBlocksPerProcessor * processors);
                 CHECK(groups * (splits + 2) <= bound && before <= bound &&
                           bound <= blocks_bound(groups, 2 * length, processors, 2),
                       "%d groups of length %d", int(groups), int(length));
@@ -65,21 +66,64 @@ TARPON_TEST(test_kv_workspace_never_shrinks) {
     }
 }
 
-TARPON_TEST(test_kv_stages_fit_every_device) {
-    constexpr int kLeastSharedBytes = 99 * 1024, kFixedBytes = 16 * 1024;  // sm_86
-    for (int head_dim : {64, 96, 128, 256}) {
-        for (int k_bits : kWidths) {
-            for (int v_bits : kWidths) {
-                const Format f{head_dim, 1, 64, k_bits, v_bits};
-                for (int rows : {1, 8}) {
-                    const int room = stages_bytes(f, rows, true);
-                    const StageLayout s = recent_stage(f, room);
-                    CHECK(room + kFixedBytes <= kLeastSharedBytes, "head_dim %d, %d and %d bits",
-                          head_dim, k_bits, v_bits);
-                    CHECK(s.warps * s.slots * s.bytes <= room, "head_dim %d, %d and %d bits",
-                          head_dim, k_bits, v_bits);
+// Data sheets' numbers: of an A100, an RTX 4090 (and sm_86, sm_120), an H200 and a B200.
+constexpr DeviceLimits kGpus[] = {{108, 164 * 1024, 163 * 1024},
+                                  {128, 100 * 1024, 99 * 1024},
+                                  {132, 228 * 1024, 227 * 1024},
+                                  {148, 228 * 1024, 227 * 1024}};
+
+TARPON_TEST(test_kv_attention_fits_every_gpu) {
+    constexpr int kStorageBytes = 16 * 1024;
+    for (const DeviceLimits &gpu : kGpus) {
+        for (Scheme scheme : {Scheme::kTarpon, Scheme::kRotatekv}) {
+            for (int head_dim : {64, 96, 128, 256}) {
+                for (int k_bits : kWidths) {
+                    for (int v_bits : kWidths) {
+                        const Format f{head_dim, 1, 64, k_bits, v_bits, scheme};
+                        for (int rows : {1, 8}) {
+                            const AttendTuning t = select_attend(f, rows, true, kStorageBytes, gpu);
+                            const int block = t.stage_bytes + kStorageBytes;
+                            const int tiles = row_tiles(head_dim, rows);
+                            CHECK(t.blocks_per_processor >= 1 &&
+                                      t.blocks_per_processor <=
+                                          register_blocks(scheme, head_dim, tiles) &&
+                                      block <= gpu.shared_per_block &&
+                                      t.blocks_per_processor * (block + kReservedSharedBytes) <=
+                                          gpu.shared_per_processor,
+                                  "head_dim %d, %d and %d bits: %d blocks of %d bytes", head_dim,
+                                  k_bits, v_bits, t.blocks_per_processor, block);
+                            CHECK(t.code.warps >= 1 && t.recent.warps >= 1 && t.recent.slots >= 1,
+                                  "head_dim %d, %d and %d bits", head_dim, k_bits, v_bits);
+                            if (scheme == Scheme::kRotatekv) continue;
+                            CHECK(t.code.slots >= 2 &&
+                                      t.code.warps * t.code.slots * t.code.bytes <= t.stage_bytes &&
+                                      t.recent.warps * t.recent.slots * t.recent.bytes <=
+                                          t.stage_bytes,
+                                  "head_dim %d, %d and %d bits", head_dim, k_bits, v_bits);
+                        }
+                    }
                 }
             }
+        }
+    }
+}
+
+// What the README's table says: blocks a processor, warps that attend, slots of each.
+TARPON_TEST(test_kv_tuning_follows_the_gpu) {
+    const struct {
+        int bits;
+        int expected[3][3];  // on an A100, an RTX 4090 and an H200
+    } cases[] = {{2, {{3, 4, 4}, {3, 4, 2}, {3, 4, 4}}},
+                 {4, {{3, 4, 2}, {2, 4, 2}, {3, 4, 4}}},
+                 {8, {{2, 4, 2}, {2, 2, 2}, {3, 4, 2}}},
+                 {16, {{2, 2, 2}, {2, 1, 2}, {3, 2, 2}}}};
+    for (const auto &c : cases) {
+        const Format f{128, 8, 64, c.bits, c.bits};
+        for (int gpu = 0; gpu < 3; ++gpu) {
+            const AttendTuning t = select_attend(f, 4, false, 8 * 1024, kGpus[gpu]);
+            CHECK_EQ(t.blocks_per_processor, c.expected[gpu][0], "%d bits, gpu %d", c.bits, gpu);
+            CHECK_EQ(t.code.warps, c.expected[gpu][1], "%d bits, gpu %d", c.bits, gpu);
+            CHECK_EQ(t.code.slots, c.expected[gpu][2], "%d bits, gpu %d", c.bits, gpu);
         }
     }
 }
@@ -170,7 +214,13 @@ class Cache {
         p.row_blocks = (rows + block - 1) / block;
         p.recent_items = recent_items(shape.sinks, shape.window);
         p.q_scale = float(std::numbers::log2e / std::sqrt(double(f.head_dim)));
-        check_cuda(prepare_attend(f, rows, p.recent_items > 0), "prepare_attend");
+        // Stages as on one GPU or another, as far as the device at hand has room for them.
+        DeviceLimits limits{}, gpu = kGpus[shape.lengths.size() % std::size(kGpus)];
+        check_cuda(device_limits(0, &limits), "device_limits");
+        gpu.shared_per_processor = std::min(gpu.shared_per_processor, limits.shared_per_processor);
+        gpu.shared_per_block = std::min(gpu.shared_per_block, limits.shared_per_block);
+        tuning_ = tune_attend(f, rows, p.recent_items > 0, gpu);
+        check_cuda(prepare_attend(f, rows, tuning_), "prepare_attend");
     }
 
     int64_t groups() const {
@@ -202,7 +252,7 @@ class Cache {
         p.flags = reinterpret_cast<Ticket *>(workspace.data());
         p.partials = reinterpret_cast<float *>(
             workspace.data() + flags_bytes(groups() * (splits + p.recent_items)) / 4);
-        check_cuda(attend(p, groups(), stream), "attend");
+        check_cuda(attend(p, tuning_, groups(), stream), "attend");
     }
     std::vector<float> run(int splits, DeviceBuffer<uint32_t> &workspace) const {
         DeviceBuffer<float> o(q_.size());
@@ -393,6 +443,7 @@ class Cache {
     RopeTables host_rope_{};
     PlanParams plan_{};
     AttendParams params_{};
+    AttendTuning tuning_{};
     std::vector<int32_t> table_;
     int64_t table_stride_ = 0;
     std::vector<Plain> plain_;  // [sequence][kv head]

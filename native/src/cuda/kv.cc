@@ -61,21 +61,21 @@ class Sm80Kv final : public KvPlan {
         tarpon_device_info info{};
         device.info(info);
         ordinal_ = info.ordinal;
-        processors_ = info.processor_count;
         const KvTables tables(problem_);
         fill_plan(tables);
         fill_attend(tables.view);
         DeviceGuard guard(ordinal_);
         check_cuda(prepare_append(problem_.format), "cudaFuncSetAttribute of the append kernel");
-        check_cuda(prepare_attend(problem_.format, kKvMaxQueries * group(), recent_items_ > 0),
-                   "cudaFuncSetAttribute of the attention kernels");
+        check_cuda(device_limits(ordinal_, &limits_), "cudaDeviceGetAttribute");
+        for (const int rows : {1, kKvMaxQueries * group()})
+            prepare_rows(rows);
     }
 
     tarpon_status append(const tarpon_kv_append_args &a,
                          const Stream *stream) const noexcept override {
         AppendParams p{};
         p.plan = plan_;
-        p.tile = select_append(a.tokens, problem_.format.kv_heads, processors_);
+        p.tile = select_append(a.tokens, problem_.format.kv_heads, limits_.processors);
         p.k = a.k, p.v = a.v;
         p.vectors = vector_aligned(a.k, a.v);
         p.tokens = a.tokens;
@@ -94,7 +94,9 @@ class Sm80Kv final : public KvPlan {
     tarpon_status attend(const tarpon_kv_attend_args &a,
                          const Stream *stream) const noexcept override {
         const int64_t groups = groups_of(a.batch, a.queries);
-        const int splits = select_splits(groups, a.max_length, processors_);
+        const AttendTuning &tuning = this->tuning(a.queries * group());
+        const int splits =
+            select_splits(groups, a.max_length, tuning.blocks_per_processor * limits_.processors);
         const int64_t blocks = groups * (splits + recent_items_);
         if (blocks > std::numeric_limits<int32_t>::max()) {
             return set_error(
@@ -120,7 +122,7 @@ class Sm80Kv final : public KvPlan {
         p.queries = a.queries;
         p.row_blocks = row_blocks(a.queries);
         p.splits = splits;
-        return run([&] { return kv_cache::attend(p, groups, raw(stream)); },
+        return run([&] { return kv_cache::attend(p, tuning, groups, raw(stream)); },
                    "the launch of an attention kernel");
     }
 
@@ -144,7 +146,7 @@ class Sm80Kv final : public KvPlan {
 
     size_t workspace_bytes(int64_t batch, int queries, int64_t max_length) const override {
         const int64_t blocks =
-            blocks_bound(groups_of(batch, queries), max_length, processors_, recent_items_);
+            blocks_bound(groups_of(batch, queries), max_length, limits_.processors, recent_items_);
         return attend_workspace_bytes(blocks, block_heads_, problem_.format.head_dim,
                                       queries * group());
     }
@@ -161,6 +163,23 @@ class Sm80Kv final : public KvPlan {
     // Blocks of query rows over all sequences and kv heads, or those that a block has together.
     int64_t groups_of(int64_t batch, int queries) const {
         return batch * (problem_.format.kv_heads / block_heads_) * row_blocks(queries);
+    }
+
+    const AttendTuning &tuning(int query_rows) const {
+        return tunings_[row_tiles(problem_.format.head_dim, query_rows) - 1];
+    }
+    void prepare_rows(int query_rows) {
+        const Format &f = problem_.format;
+        const AttendTuning tuning = tune_attend(f, query_rows, recent_items_ > 0, limits_);
+        if (tuning.blocks_per_processor == 0) {
+            fail(TARPON_ERROR_UNSUPPORTED,
+                 "attention of head_dim %d with %d and %d bits does not fit this GPU's %d bytes of "
+                 "shared memory a block",
+                 f.head_dim, f.k_bits, f.v_bits, limits_.shared_per_block);
+        }
+        check_cuda(prepare_attend(f, query_rows, tuning),
+                   "cudaFuncSetAttribute of an attention kernel");
+        tunings_[row_tiles(f.head_dim, query_rows) - 1] = tuning;
     }
 
     void fill_plan(const KvTables &tables) {
@@ -224,8 +243,10 @@ class Sm80Kv final : public KvPlan {
 
     const KvProblem problem_;
     DeviceArrays memory_;
-    int ordinal_ = 0, processors_ = 0, recent_items_ = 0;
-    int block_heads_ = 1;  // kv heads that a block of attention takes
+    int ordinal_ = 0, recent_items_ = 0;
+    DeviceLimits limits_{};
+    AttendTuning tunings_[2] = {};  // for one and for two tiles of query rows
+    int block_heads_ = 1;           // kv heads that a block of attention takes
     PlanParams plan_{};
     AttendParams attend_{};
 };
