@@ -96,10 +96,10 @@ struct Dynamic8Codec {
 
     static Unit *units(const TensorEntry &t, int slot) { return t.absmax[slot]; }
     static Scale scale(Unit absmax) { return reciprocal_absmax(absmax); }
-    [[gnu::always_inline]] static void decode(int slot, const uint8_t *codes, Unit absmax, F *out) {
+    TARPON_INLINE static void decode(int slot, const uint8_t *codes, Unit absmax, F *out) {
         Lanes::decode_64(state_map(kSignedSlots, slot), codes, absmax, out);
     }
-    [[gnu::always_inline]] static void encode(int slot, const float *values, Scale scale,
+    TARPON_INLINE static void encode(int slot, const float *values, Scale scale,
                                               uint8_t *codes) {
         Lanes::encode_64(state_map(kSignedSlots, slot), values, scale, codes);
     }
@@ -140,10 +140,10 @@ struct Fp8Codec {
         return reinterpret_cast<Fp8Group *>(t.absmax[slot]);
     }
     static Scale scale(Unit group) { return group; }
-    [[gnu::always_inline]] static void decode(int, const uint8_t *codes, Unit group, F *out) {
+    TARPON_INLINE static void decode(int, const uint8_t *codes, Unit group, F *out) {
         Lanes::decode_fp8_64(codes, group, out);
     }
-    [[gnu::always_inline]] static void encode(int, const float *values, Unit group,
+    TARPON_INLINE static void encode(int, const float *values, Unit group,
                                               uint8_t *codes) {
         Lanes::encode_fp8_64(values, group, codes);
     }

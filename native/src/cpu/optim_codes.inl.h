@@ -37,7 +37,7 @@ class DynamicEncoder {
     }
 
     // 64 codes of values * factor.
-    [[gnu::always_inline]] void operator()(const float *values, F factor, uint8_t *codes) const {
+    TARPON_INLINE void operator()(const float *values, F factor, uint8_t *codes) const {
         CodeBytes<kSigned> bytes;
         U least_fraction(kSureBits);
         repeat<kCodes / Fs::kWidth>([&](auto i) TARPON_INLINE {
@@ -58,7 +58,7 @@ class DynamicEncoder {
     static constexpr float kRaise = 0x1p-20f;        // of t; eight times what rounding makes of it
     static constexpr uint32_t kSureBits = 0xfff000;  // of the fraction, which is 2^7 kRaise or less
 
-    [[gnu::always_inline]] Us index_of(Fs x) const {
+    TARPON_INLINE Us index_of(Fs x) const {
         Fs magnitude;
         const Us piece = find_piece_(x, &magnitude);
         const Fs t =
@@ -125,7 +125,7 @@ inline U normal_float4_codes(F x) {
 }
 
 // 64 codes of values * factor.
-[[gnu::always_inline]] inline void encode_64(optim::MapKind kind, const float *values, F factor,
+TARPON_INLINE inline void encode_64(optim::MapKind kind, const float *values, F factor,
                                              uint8_t *codes) {
     auto each = [&](auto encode) {
         for (int i = 0; i < kCodes; i += F::kWidth)
@@ -163,12 +163,12 @@ struct E4m3Logs {
 };
 
 // exp2(log), and zero below the smallest power that signed_power() makes.
-[[gnu::always_inline]] inline Fs raised(Fs log) {
+TARPON_INLINE inline Fs raised(Fs log) {
     const Fs least(-100.0f);
     return select_less(log, least, Fs(0.0f), optim::lanes::exp2(max(log, least)));
 }
 
-[[gnu::always_inline]] inline void decode_fp8_64(const uint8_t *codes, optim::Fp8Group group,
+TARPON_INLINE inline void decode_fp8_64(const uint8_t *codes, optim::Fp8Group group,
                                                  F *out) {
     static const Table256 kLogs(E4m3Logs().value);
     // Memory of zeros is a legal initial state.
@@ -190,7 +190,7 @@ struct E4m3Logs {
 // Calls put(i, x, power) for each vector i of 64 values, of which x is the multiple to encode and
 // power its magnitude after expansion.
 template <class Put>
-[[gnu::always_inline]] inline void expand_fp8(const float *values, optim::Fp8Group group, Put put) {
+TARPON_INLINE inline void expand_fp8(const float *values, optim::Fp8Group group, Put put) {
     const Fs inverse(optim::reciprocal_absmax(group.absmax)), tiny(0x1p-100f), power(group.power);
     repeat<kCodes / Fs::kWidth>([&](auto i) TARPON_INLINE {
         const Fs x = Fs::load(values + i * Fs::kWidth) * inverse;
@@ -207,7 +207,7 @@ inline void expand_fp8_64(const float *values, optim::Fp8Group group, float *out
                [&](int i, F x, F power) { copy_sign(power, x).store(out + i * F::kWidth); });
 }
 
-[[gnu::always_inline]] inline void encode_fp8_64(const float *values, optim::Fp8Group group,
+TARPON_INLINE inline void encode_fp8_64(const float *values, optim::Fp8Group group,
                                                  uint8_t *codes) {
     expand_fp8(values, group, [&](int i, F x, F power) {
         const U sign = shift_right<24>(bits_of(x)) & U(0x80);

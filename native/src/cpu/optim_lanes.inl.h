@@ -5,7 +5,7 @@
 class LargestMagnitude {
   public:
     void add(F x) { keys_ = max(keys_, bits_of(abs(x))); }
-    [[gnu::always_inline]] void add(Fs x) {
+    TARPON_INLINE void add(Fs x) {
         repeat<Fs::kCount>([&](auto i) TARPON_INLINE { add(x.v[i]); });
     }
     void add(const LargestMagnitude &other) { keys_ = max(keys_, other.keys_); }
@@ -22,7 +22,7 @@ class LargestMagnitude {
 class SmallestMagnitude {
   public:
     void add(F x) { keys_ = min(keys_, bits_of(abs(x)) - U(1)); }  // zero wraps around
-    [[gnu::always_inline]] void add(Fs x) {
+    TARPON_INLINE void add(Fs x) {
         repeat<Fs::kCount>([&](auto i) TARPON_INLINE { add(x.v[i]); });
     }
     void add(const SmallestMagnitude &other) { keys_ = min(keys_, other.keys_); }
@@ -44,7 +44,7 @@ struct VectorLanes {
     static void store(float *p, F x) { x.store(p); }
     static Wide load_wide(const float *p) { return Wide::load(p); }
     static void store(float *p, Wide x) { x.store(p); }
-    [[gnu::always_inline]] static Wide joined(const F *vectors) {
+    TARPON_INLINE static Wide joined(const F *vectors) {
         Wide out;
         repeat<Wide::kCount>([&](auto i) TARPON_INLINE { out.v[i] = vectors[i]; });
         return out;
@@ -67,19 +67,19 @@ struct VectorLanes {
             out[i] = from_float<T>(source[i]);
     }
 
-    [[gnu::always_inline]] static void decode_64(optim::MapKind kind, const uint8_t *codes,
+    TARPON_INLINE static void decode_64(optim::MapKind kind, const uint8_t *codes,
                                                  float factor, F *out) {
         cpu::decode_64(kind, codes, F(factor), out);
     }
-    [[gnu::always_inline]] static void encode_64(optim::MapKind kind, const float *values,
+    TARPON_INLINE static void encode_64(optim::MapKind kind, const float *values,
                                                  float factor, uint8_t *codes) {
         cpu::encode_64(kind, values, F(factor), codes);
     }
-    [[gnu::always_inline]] static void decode_fp8_64(const uint8_t *codes, optim::Fp8Group group,
+    TARPON_INLINE static void decode_fp8_64(const uint8_t *codes, optim::Fp8Group group,
                                                      F *out) {
         cpu::decode_fp8_64(codes, group, out);
     }
-    [[gnu::always_inline]] static void encode_fp8_64(const float *values, optim::Fp8Group group,
+    TARPON_INLINE static void encode_fp8_64(const float *values, optim::Fp8Group group,
                                                      uint8_t *codes) {
         cpu::encode_fp8_64(values, group, codes);
     }

@@ -14,15 +14,15 @@ struct Many {
 
     Many() = default;
     template <class T>
-    [[gnu::always_inline]] explicit Many(T same) {
+    TARPON_INLINE explicit Many(T same) {
         repeat<kCount>([&](auto i) TARPON_INLINE { v[i] = V(same); });
     }
-    [[gnu::always_inline]] static Many load(const float *p) {
+    TARPON_INLINE static Many load(const float *p) {
         Many out;
         repeat<kCount>([&](auto i) TARPON_INLINE { out.v[i] = V::load(p + i * F::kWidth); });
         return out;
     }
-    [[gnu::always_inline]] void store(float *p) const {
+    TARPON_INLINE void store(float *p) const {
         repeat<kCount>([&](auto i) TARPON_INLINE { v[i].store(p + i * F::kWidth); });
     }
 };
@@ -30,7 +30,7 @@ using Fs = Many<F>;
 using Us = Many<U>;
 
 template <class Function, class First, class... Rest>
-[[gnu::always_inline]] inline auto each(Function function, const First &first,
+TARPON_INLINE inline auto each(Function function, const First &first,
                                         const Rest &...rest) {
     Many<decltype(function(first.v[0], rest.v[0]...))> out;
     repeat<First::kCount>([&](auto i)
@@ -39,15 +39,15 @@ template <class Function, class First, class... Rest>
 }
 
 #define TARPON_EACH_1(name, A, R)                                     \
-    [[gnu::always_inline]] inline R name(A a) {                       \
+    TARPON_INLINE inline R name(A a) {                       \
         return each([](auto x) TARPON_INLINE { return name(x); }, a); \
     }
 #define TARPON_EACH_2(name, A, B, R)                                                \
-    [[gnu::always_inline]] inline R name(A a, B b) {                                \
+    TARPON_INLINE inline R name(A a, B b) {                                \
         return each([](auto x, auto y) TARPON_INLINE { return name(x, y); }, a, b); \
     }
 #define TARPON_EACH_OPERATOR(op, V)                                             \
-    [[gnu::always_inline]] inline V operator op(V a, V b) {                     \
+    TARPON_INLINE inline V operator op(V a, V b) {                     \
         return each([](auto x, auto y) TARPON_INLINE { return x op y; }, a, b); \
     }
 TARPON_EACH_OPERATOR(+, Fs)
@@ -77,17 +77,17 @@ TARPON_EACH_2(shift_left, Us, Us, Us)
 #undef TARPON_EACH_2
 #undef TARPON_EACH_OPERATOR
 
-[[gnu::always_inline]] inline Fs fma(Fs a, Fs b, Fs c) {
+TARPON_INLINE inline Fs fma(Fs a, Fs b, Fs c) {
     return each([](F x, F y, F z) TARPON_INLINE { return fma(x, y, z); }, a, b, c);
 }
-[[gnu::always_inline]] inline Fs select_less(Fs x, Fs y, Fs a, Fs b) {
+TARPON_INLINE inline Fs select_less(Fs x, Fs y, Fs a, Fs b) {
     return each([](F p, F q, F r, F s) TARPON_INLINE { return select_less(p, q, r, s); }, x, y, a,
                 b);
 }
 template <int kBits>
-[[gnu::always_inline]] inline Us shift_right(Us a) {
+TARPON_INLINE inline Us shift_right(Us a) {
     return each([](U x) TARPON_INLINE { return shift_right<kBits>(x); }, a);
 }
-[[gnu::always_inline]] inline Fs look_up(const float *table, Us index) {
+TARPON_INLINE inline Fs look_up(const float *table, Us index) {
     return each([&](U x) TARPON_INLINE { return look_up(table, x); }, index);
 }

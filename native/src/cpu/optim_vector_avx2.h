@@ -269,7 +269,7 @@ class PieceFinder {
 
     // Also sets *magnitude to |x|, clamped to [0, 1] or a little more than 0. Fs: vectors.
     template <class Fs>
-    [[gnu::always_inline]] typename Fs::Bits operator()(Fs x, Fs *magnitude) const {
+    TARPON_INLINE typename Fs::Bits operator()(Fs x, Fs *magnitude) const {
         typename Fs::Bits piece;
         repeat<Fs::kCount>([&](auto i)
                                TARPON_INLINE { piece.v[i] = find(x.v[i], magnitude->v + i); });
@@ -277,7 +277,7 @@ class PieceFinder {
     }
 
   private:
-    [[gnu::always_inline]] U32x8 find(F32x8 x, F32x8 *magnitude) const {
+    TARPON_INLINE U32x8 find(F32x8 x, F32x8 *magnitude) const {
         U32x8 key = bits_of(x);
         const U32x8 smallest(optim::kSmallestKey), one(optim::kOneKey);
         if constexpr (kSigned) {
@@ -311,7 +311,7 @@ class PieceFinder {
 template <bool kSigned>
 class CodeBytes {
   public:
-    [[gnu::always_inline]] void set(int i, F32x8 x, U32x8 index) {
+    TARPON_INLINE void set(int i, F32x8 x, U32x8 index) {
         word_[i] = shift_right<24>(kSigned ? index : index - U32x8(1u << 24));
         if constexpr (kSigned) {
             const __m256i negative = _mm256_srai_epi32(bits_of(x).v, 31);  // all ones or zeros
@@ -320,7 +320,7 @@ class CodeBytes {
     }
     // Signed: zero_code plus or minus the index, by the sign of x; not below 0. Unsigned: the index
     // less one, modulo 256.
-    [[gnu::always_inline]] void store(int zero_code, uint8_t *codes) const {
+    TARPON_INLINE void store(int zero_code, uint8_t *codes) const {
         const U32x8 zero(kSigned ? static_cast<uint32_t>(zero_code) : 0u);
         const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
         repeat<2>([&](auto half) TARPON_INLINE {
@@ -346,7 +346,7 @@ struct Table256 {
 };
 
 // 64 entries of the table times factor.
-[[gnu::always_inline]] inline void look_up_64(const float *table, uint8_t mask,
+TARPON_INLINE inline void look_up_64(const float *table, uint8_t mask,
                                               const uint8_t *codes, F32x8 factor, F32x8 *out) {
     repeat<8>([&](auto i) TARPON_INLINE {
         const U32x8 index = U32x8::load_bytes(codes + 8 * i) & U32x8(mask);
@@ -355,13 +355,13 @@ struct Table256 {
 }
 
 // The same for a table of 128 entries, with the codes' upper bits ignored.
-[[gnu::always_inline]] inline void look_up_64_of_128(const Table256 &table, const uint8_t *codes,
+TARPON_INLINE inline void look_up_64_of_128(const Table256 &table, const uint8_t *codes,
                                                      F32x8 factor, F32x8 *out) {
     look_up_64(table.value, 127, codes, factor, out);
 }
 
 // 64 values of a map times factor.
-[[gnu::always_inline]] inline void decode_64(optim::MapKind kind, const uint8_t *codes,
+TARPON_INLINE inline void decode_64(optim::MapKind kind, const uint8_t *codes,
                                              F32x8 factor, F32x8 *out) {
     look_up_64(optim::code_map(kind).value, 255, codes, factor, out);
 }

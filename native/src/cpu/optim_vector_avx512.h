@@ -259,7 +259,7 @@ class PieceFinder {
 
     // Also sets *magnitude to |x|, clamped to [0, 1] or a little more than 0. Fs: vectors.
     template <class Fs>
-    [[gnu::always_inline]] typename Fs::Bits operator()(Fs x, Fs *magnitude) const {
+    TARPON_INLINE typename Fs::Bits operator()(Fs x, Fs *magnitude) const {
         typename Fs::Bits key, piece;
         const U32x16 smallest(optim::kSmallestKey << kDoubled), one(optim::kOneKey << kDoubled);
         repeat<Fs::kCount>([&](auto i) TARPON_INLINE {
@@ -308,13 +308,13 @@ inline __m512i upper_bytes(const U32x16 *words) {
 template <bool kSigned>
 class CodeBytes {
   public:
-    [[gnu::always_inline]] void set(int i, F32x16 x, U32x16 index) {
+    TARPON_INLINE void set(int i, F32x16 x, U32x16 index) {
         index_[i] = index;
         if constexpr (kSigned) negative_[i] = _mm512_movepi32_mask(_mm512_castps_si512(x.v));
     }
     // Signed: zero_code plus or minus the index, by the sign of x; not below 0. Unsigned: the index
     // less one, modulo 256.
-    [[gnu::always_inline]] void store(int zero_code, uint8_t *codes) const {
+    TARPON_INLINE void store(int zero_code, uint8_t *codes) const {
         const __m512i k = upper_bytes(index_);
         if constexpr (kSigned) {
             const __m512i zero = _mm512_set1_epi8(static_cast<char>(zero_code));
@@ -426,7 +426,7 @@ inline void decode_signed_64(const uint8_t *codes, F32x16 factor, F32x16 *out) {
 }
 
 // 64 values of a map times factor.
-[[gnu::always_inline]] inline void decode_64(optim::MapKind kind, const uint8_t *codes,
+TARPON_INLINE inline void decode_64(optim::MapKind kind, const uint8_t *codes,
                                              F32x16 factor, F32x16 *out) {
     if (kind == optim::MapKind::kDynamicSigned) return decode_signed_64(codes, factor, out);
     look_up_64(kValues[static_cast<int>(kind)], codes, factor, out);
