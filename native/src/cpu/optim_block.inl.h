@@ -99,8 +99,7 @@ struct Dynamic8Codec {
     TARPON_INLINE static void decode(int slot, const uint8_t *codes, Unit absmax, F *out) {
         Lanes::decode_64(state_map(kSignedSlots, slot), codes, absmax, out);
     }
-    TARPON_INLINE static void encode(int slot, const float *values, Scale scale,
-                                              uint8_t *codes) {
+    TARPON_INLINE static void encode(int slot, const float *values, Scale scale, uint8_t *codes) {
         Lanes::encode_64(state_map(kSignedSlots, slot), values, scale, codes);
     }
     static void encode_stochastic(int slot, const float *values, Scale scale, RandomKey key,
@@ -143,8 +142,7 @@ struct Fp8Codec {
     TARPON_INLINE static void decode(int, const uint8_t *codes, Unit group, F *out) {
         Lanes::decode_fp8_64(codes, group, out);
     }
-    TARPON_INLINE static void encode(int, const float *values, Unit group,
-                                              uint8_t *codes) {
+    TARPON_INLINE static void encode(int, const float *values, Unit group, uint8_t *codes) {
         Lanes::encode_fp8_64(values, group, codes);
     }
     static void encode_stochastic(int, const float *values, Unit group, RandomKey key, int64_t at,

@@ -126,7 +126,7 @@ inline U normal_float4_codes(F x) {
 
 // 64 codes of values * factor.
 TARPON_INLINE inline void encode_64(optim::MapKind kind, const float *values, F factor,
-                                             uint8_t *codes) {
+                                    uint8_t *codes) {
     auto each = [&](auto encode) {
         for (int i = 0; i < kCodes; i += F::kWidth)
             encode(F::load(values + i) * factor).store_bytes(codes + i);
@@ -168,8 +168,7 @@ TARPON_INLINE inline Fs raised(Fs log) {
     return select_less(log, least, Fs(0.0f), optim::lanes::exp2(max(log, least)));
 }
 
-TARPON_INLINE inline void decode_fp8_64(const uint8_t *codes, optim::Fp8Group group,
-                                                 F *out) {
+TARPON_INLINE inline void decode_fp8_64(const uint8_t *codes, optim::Fp8Group group, F *out) {
     static const Table256 kLogs(E4m3Logs().value);
     // Memory of zeros is a legal initial state.
     look_up_64_of_128(kLogs, codes, F(group.power > 0 ? 1.0f / group.power : 1.0f), out);
@@ -208,7 +207,7 @@ inline void expand_fp8_64(const float *values, optim::Fp8Group group, float *out
 }
 
 TARPON_INLINE inline void encode_fp8_64(const float *values, optim::Fp8Group group,
-                                                 uint8_t *codes) {
+                                        uint8_t *codes) {
     expand_fp8(values, group, [&](int i, F x, F power) {
         const U sign = shift_right<24>(bits_of(x)) & U(0x80);
         (e4m3_magnitudes(power * F(448.0f)) | sign).store_bytes(codes + i * F::kWidth);

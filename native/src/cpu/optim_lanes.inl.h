@@ -67,20 +67,19 @@ struct VectorLanes {
             out[i] = from_float<T>(source[i]);
     }
 
-    TARPON_INLINE static void decode_64(optim::MapKind kind, const uint8_t *codes,
-                                                 float factor, F *out) {
+    TARPON_INLINE static void decode_64(optim::MapKind kind, const uint8_t *codes, float factor,
+                                        F *out) {
         cpu::decode_64(kind, codes, F(factor), out);
     }
-    TARPON_INLINE static void encode_64(optim::MapKind kind, const float *values,
-                                                 float factor, uint8_t *codes) {
+    TARPON_INLINE static void encode_64(optim::MapKind kind, const float *values, float factor,
+                                        uint8_t *codes) {
         cpu::encode_64(kind, values, F(factor), codes);
     }
-    TARPON_INLINE static void decode_fp8_64(const uint8_t *codes, optim::Fp8Group group,
-                                                     F *out) {
+    TARPON_INLINE static void decode_fp8_64(const uint8_t *codes, optim::Fp8Group group, F *out) {
         cpu::decode_fp8_64(codes, group, out);
     }
     TARPON_INLINE static void encode_fp8_64(const float *values, optim::Fp8Group group,
-                                                     uint8_t *codes) {
+                                            uint8_t *codes) {
         cpu::encode_fp8_64(values, group, codes);
     }
     static void expand_fp8_64(const float *values, optim::Fp8Group group, float *out) {

@@ -30,8 +30,7 @@ using Fs = Many<F>;
 using Us = Many<U>;
 
 template <class Function, class First, class... Rest>
-TARPON_INLINE inline auto each(Function function, const First &first,
-                                        const Rest &...rest) {
+TARPON_INLINE inline auto each(Function function, const First &first, const Rest &...rest) {
     Many<decltype(function(first.v[0], rest.v[0]...))> out;
     repeat<First::kCount>([&](auto i)
                               TARPON_INLINE { out.v[i] = function(first.v[i], rest.v[i]...); });
@@ -39,15 +38,15 @@ TARPON_INLINE inline auto each(Function function, const First &first,
 }
 
 #define TARPON_EACH_1(name, A, R)                                     \
-    TARPON_INLINE inline R name(A a) {                       \
+    TARPON_INLINE inline R name(A a) {                                \
         return each([](auto x) TARPON_INLINE { return name(x); }, a); \
     }
 #define TARPON_EACH_2(name, A, B, R)                                                \
-    TARPON_INLINE inline R name(A a, B b) {                                \
+    TARPON_INLINE inline R name(A a, B b) {                                         \
         return each([](auto x, auto y) TARPON_INLINE { return name(x, y); }, a, b); \
     }
 #define TARPON_EACH_OPERATOR(op, V)                                             \
-    TARPON_INLINE inline V operator op(V a, V b) {                     \
+    TARPON_INLINE inline V operator op(V a, V b) {                              \
         return each([](auto x, auto y) TARPON_INLINE { return x op y; }, a, b); \
     }
 TARPON_EACH_OPERATOR(+, Fs)

@@ -346,8 +346,8 @@ struct Table256 {
 };
 
 // 64 entries of the table times factor.
-TARPON_INLINE inline void look_up_64(const float *table, uint8_t mask,
-                                              const uint8_t *codes, F32x8 factor, F32x8 *out) {
+TARPON_INLINE inline void look_up_64(const float *table, uint8_t mask, const uint8_t *codes,
+                                     F32x8 factor, F32x8 *out) {
     repeat<8>([&](auto i) TARPON_INLINE {
         const U32x8 index = U32x8::load_bytes(codes + 8 * i) & U32x8(mask);
         out[i] = F32x8(_mm256_i32gather_ps(table, index.v, 4)) * factor;
@@ -356,13 +356,13 @@ TARPON_INLINE inline void look_up_64(const float *table, uint8_t mask,
 
 // The same for a table of 128 entries, with the codes' upper bits ignored.
 TARPON_INLINE inline void look_up_64_of_128(const Table256 &table, const uint8_t *codes,
-                                                     F32x8 factor, F32x8 *out) {
+                                            F32x8 factor, F32x8 *out) {
     look_up_64(table.value, 127, codes, factor, out);
 }
 
 // 64 values of a map times factor.
-TARPON_INLINE inline void decode_64(optim::MapKind kind, const uint8_t *codes,
-                                             F32x8 factor, F32x8 *out) {
+TARPON_INLINE inline void decode_64(optim::MapKind kind, const uint8_t *codes, F32x8 factor,
+                                    F32x8 *out) {
     look_up_64(optim::code_map(kind).value, 255, codes, factor, out);
 }
 

@@ -426,8 +426,8 @@ inline void decode_signed_64(const uint8_t *codes, F32x16 factor, F32x16 *out) {
 }
 
 // 64 values of a map times factor.
-TARPON_INLINE inline void decode_64(optim::MapKind kind, const uint8_t *codes,
-                                             F32x16 factor, F32x16 *out) {
+TARPON_INLINE inline void decode_64(optim::MapKind kind, const uint8_t *codes, F32x16 factor,
+                                    F32x16 *out) {
     if (kind == optim::MapKind::kDynamicSigned) return decode_signed_64(codes, factor, out);
     look_up_64(kValues[static_cast<int>(kind)], codes, factor, out);
 }
