@@ -30,7 +30,8 @@ TARPON_DEVICE double tensor_sum_of_block(const PlanMemory &m, int64_t tensor, do
     return block_sum(sum, warp_sums);
 }
 
-// Lamb: sums over chunks, its measures being the chunks themselves, then the trust ratio of the tensor, which becomes part of its step_size.
+// Lamb: sums over chunks, its measures being the chunks themselves, then the trust ratio of the
+// tensor, which becomes part of its step_size.
 struct LambMeasure {
     TARPON_DEVICE static int64_t count(const TensorEntry &t) {
         return (block_count(t.elems) + kChunkBlocks - 1) / kChunkBlocks;
